@@ -1,0 +1,1 @@
+//! Desaturations and threshold alarms of an SpO2 series, streaming.

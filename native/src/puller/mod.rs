@@ -1,0 +1,1 @@
+//! JetStream in and out.

@@ -1,0 +1,20 @@
+//! The binding: conversions and error mapping only. One file per concern, each with a `register`.
+
+use pyo3::prelude::*;
+
+mod ecg;
+mod oximetry;
+mod puller;
+mod rhythm;
+mod signals;
+mod wire;
+
+/// Adds every class and function of the module `dataflows._native`.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    ecg::register(module)?;
+    oximetry::register(module)?;
+    puller::register(module)?;
+    rhythm::register(module)?;
+    signals::register(module)?;
+    wire::register(module)
+}

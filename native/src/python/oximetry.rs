@@ -1,0 +1,9 @@
+//! Binding of `crate::oximetry`.
+
+use pyo3::prelude::*;
+
+/// Adds this concern's classes and functions.
+#[allow(clippy::unnecessary_wraps)]
+pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

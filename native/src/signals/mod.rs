@@ -1,0 +1,1 @@
+//! The step `signals` of one patient: order, clock, detectors.
