@@ -9,6 +9,7 @@ pub mod oximetry;
 pub mod puller;
 pub mod rhythm;
 pub mod signals;
+pub mod state;
 pub mod wire;
 
 #[cfg(feature = "python")]
