@@ -1,0 +1,189 @@
+"""The tables of QuestDB: one description that the DDL, the rows and the readers share.
+
+A row is a tuple of values in the order of its table's columns, `ts` first (ns since 1970, UTC). Observations are narrow,
+one row per code: a wide upsert would overwrite what an earlier frame wrote. A row is a function of the frame and its
+clock segment alone, so writing it twice changes nothing (DEDUP).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Column types, by their QuestDB names."""
+
+    TIMESTAMP = "TIMESTAMP_NS"
+    SYMBOL = "SYMBOL"
+    LONG = "LONG"
+    DOUBLE = "DOUBLE"
+    DOUBLES = "DOUBLE[]"
+    BOOLEAN = "BOOLEAN"
+    UUID = "UUID"
+    VARCHAR = "VARCHAR"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: columns in row order, the identity of a row, and how long it is kept."""
+
+    name: str
+    columns: tuple[tuple[str, Kind], ...]
+    dedup: tuple[str, ...]
+    partition_by: str
+    keep: str
+    """`waveforms`, `rows` or `ever`: which retention setting applies."""
+
+
+_FRAME = (
+    ("ts", Kind.TIMESTAMP),
+    ("tenant", Kind.SYMBOL),
+    ("patient", Kind.SYMBOL),
+    ("device", Kind.SYMBOL),
+    ("boot", Kind.LONG),
+    ("signal", Kind.SYMBOL),
+    ("seq", Kind.LONG),
+)
+_FRAME_KEY = ("ts", "tenant", "patient", "device", "boot", "signal", "seq")
+
+OBSERVATIONS = Table(
+    "observations",
+    (
+        *_FRAME,
+        ("code", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("unit", Kind.SYMBOL),
+        ("quality_pct", Kind.LONG),
+        ("status", Kind.LONG),
+        ("suspect", Kind.BOOLEAN),
+        ("stored", Kind.BOOLEAN),
+        ("averaging_s", Kind.DOUBLE),
+        ("first_sample", Kind.LONG),
+        ("device_ns", Kind.LONG),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "code"),
+    "DAY",
+    "rows",
+)
+WAVEFORMS = Table(
+    "waveforms",
+    (
+        *_FRAME,
+        ("fs_hz", Kind.DOUBLE),
+        ("lsb", Kind.DOUBLE),
+        ("status", Kind.LONG),
+        ("stored", Kind.BOOLEAN),
+        ("first_sample", Kind.LONG),
+        ("samples", Kind.DOUBLES),
+        ("device_ns", Kind.LONG),
+        ("log_ns", Kind.LONG),
+    ),
+    _FRAME_KEY,
+    "HOUR",
+    "waveforms",
+)
+BEATS = Table(
+    "beats",
+    (
+        *_FRAME,
+        ("sample", Kind.LONG),
+        ("detector", Kind.SYMBOL),
+        ("rr_ms", Kind.DOUBLE),
+        ("confidence", Kind.DOUBLE),
+        ("label", Kind.SYMBOL),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "sample", "detector"),
+    "DAY",
+    "rows",
+)
+DESATURATIONS = Table(
+    "desaturations",
+    (
+        *_FRAME,
+        ("kind", Kind.SYMBOL),
+        ("detector", Kind.SYMBOL),
+        ("nadir_ns", Kind.LONG),
+        ("end_ns", Kind.LONG),
+        ("baseline_pct", Kind.DOUBLE),
+        ("nadir_pct", Kind.DOUBLE),
+        ("drop_pct", Kind.DOUBLE),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "kind", "detector"),
+    "DAY",
+    "rows",
+)
+ALERTS = Table(
+    "alerts",
+    (
+        *_FRAME,
+        ("alert_id", Kind.UUID),
+        ("transition", Kind.LONG),
+        ("rule", Kind.SYMBOL),
+        ("priority", Kind.SYMBOL),
+        ("state", Kind.SYMBOL),
+        ("onset_ns", Kind.LONG),
+        ("value", Kind.DOUBLE),
+        ("limit_value", Kind.DOUBLE),
+        ("log_ns", Kind.LONG),
+        ("log_seq", Kind.LONG),
+        ("body", Kind.VARCHAR),
+    ),
+    ("ts", "tenant", "patient", "alert_id", "transition"),
+    "MONTH",
+    "ever",
+)
+QUALITY = Table(
+    "quality",
+    (
+        *_FRAME,
+        ("reason", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("first_sample", Kind.LONG),
+        ("samples", Kind.LONG),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "reason", "first_sample"),
+    "DAY",
+    "rows",
+)
+LATE_FRAMES = Table(
+    "late_frames",
+    (
+        *_FRAME,
+        ("reason", Kind.SYMBOL),
+        ("lag_ms", Kind.DOUBLE),
+        ("log_ns", Kind.LONG),
+        ("log_seq", Kind.LONG),
+    ),
+    _FRAME_KEY,
+    "DAY",
+    "rows",
+)
+CLOCK_SEGMENTS = Table(
+    "clock_segments",
+    (
+        *_FRAME,
+        ("first_sample", Kind.LONG),
+        ("offset_ns", Kind.LONG),
+        ("log_ns", Kind.LONG),
+    ),
+    _FRAME_KEY,
+    "MONTH",
+    "ever",
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        OBSERVATIONS,
+        WAVEFORMS,
+        BEATS,
+        DESATURATIONS,
+        ALERTS,
+        QUALITY,
+        LATE_FRAMES,
+        CLOCK_SEGMENTS,
+    )
+}

@@ -1,0 +1,105 @@
+"""Every setting of the pipeline: environment variables, one TOML file, defaults, in that order.
+
+`VITALS_NATS__URL=nats://10.0.0.5:4222` sets `nats.url`; the TOML file is `vitals.toml` in the working directory or
+what `VITALS_CONFIG` names. docs/settings.md lists them all and is checked against this module.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class NatsSettings(BaseModel):
+    """Where NATS is and how to get in."""
+
+    url: str = Field("nats://127.0.0.1:4222", description="Address of the NATS server (comma separated for a cluster).")
+    credentials: Path | None = Field(None, description="Credentials file (JWT and nkey seed).")
+    user: str | None = Field(None, description="User name, where the server wants one.")
+    password: SecretStr | None = Field(None, description="Password of the user.")
+    tls_ca: Path | None = Field(None, description="CA certificate that the server's certificate is checked against.")
+    tls_cert: Path | None = Field(None, description="Client certificate, where the server wants one.")
+    tls_key: Path | None = Field(None, description="Key of the client certificate.")
+    ack_timeout_s: float = Field(5.0, gt=0, description="How long a publisher waits for JetStream's acknowledgement.")
+    heartbeat_s: float = Field(2.0, gt=0, description="Idle heartbeat of a consumer; two missed ones stop the flow.")
+
+
+class StreamSettings(BaseModel):
+    """The streams of the log and of the outputs; an existing stream with other settings is reported, not altered."""
+
+    vitals: str = Field("VITALS", description="Name of the log of record.")
+    alerts: str = Field("ALERTS", description="Name of the stream of alerts.")
+    rejected: str = Field("REJECTED", description="Name of the stream of rejected messages.")
+    spill: str = Field("SPILL", description="Name of the stream of rows that wait for QuestDB.")
+    partitions: int = Field(8, ge=1, le=64, description="Partitions of VITALS, fixed when it is created.")
+    log_time: Literal["server", "header"] = Field(
+        "server", description="What log time is: the server's timestamps, or the header Vitals-Log-Time (replays)."
+    )
+    replicas: int = Field(1, ge=1, le=5, description="Replicas of each stream.")
+    dedupe_window_s: float = Field(120.0, gt=0, description="Window in which the server drops repeated message ids.")
+    vitals_max_age_h: float = Field(72.0, gt=0, description="How long VITALS keeps messages.")
+    vitals_max_bytes: int = Field(20 << 30, gt=0, description="How many bytes VITALS keeps.")
+    alerts_max_age_h: float = Field(24.0 * 365, gt=0, description="How long ALERTS keeps messages.")
+    rejected_max_age_h: float = Field(24.0 * 30, gt=0, description="How long REJECTED keeps messages.")
+    rejected_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes REJECTED keeps.")
+    spill_max_bytes: int = Field(10 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
+
+
+class QuestDBSettings(BaseModel):
+    """Where QuestDB is, and how long an alert may wait for it: never."""
+
+    enabled: bool = Field(True, description="Whether rows are written at all.")
+    http_url: str = Field("http://127.0.0.1:9000", description="Address for writing (ILP over HTTP) and DDL.")
+    pg_dsn: str = Field(
+        "host=127.0.0.1 port=8812 user=admin password=quest dbname=qdb",  # noqa: S106  (QuestDB's documented default)
+        description="Address for reading (PostgreSQL wire).",
+    )
+    user: str | None = Field(None, description="User of the HTTP interface.")
+    password: SecretStr | None = Field(None, description="Password of the HTTP interface.")
+    ack_timeout_ms: int = Field(500, gt=0, description="After this long without an acknowledgement rows go to SPILL.")
+    waveform_ttl_h: int = Field(72, ge=1, description="How long waveforms are kept.")
+    rows_ttl_d: int = Field(90, ge=1, description="How long observations, beats and quality are kept.")
+
+
+class FlowSettings(BaseModel):
+    """The dataflow itself."""
+
+    batch_messages: int = Field(4000, ge=1, description="Messages a source partition hands over at once, at most.")
+    poll_ms: float = Field(3.0, gt=0, description="How often an idle source partition is polled.")
+    max_ahead_s: float = Field(300.0, gt=0, description="A device clock further ahead of log time is rejected.")
+    reorder_s: float = Field(2.0, gt=0, description="How long, in log time, a missing frame is waited for.")
+    roster_h: float = Field(24.0, gt=0, description="A patient without a frame for this long gets no more ticks.")
+
+
+class StackSettings(BaseModel):
+    """The local stack that `vitals up` starts."""
+
+    data_dir: Path = Field(Path(".vitals"), description="Folder of the local stack's data, logs and pid files.")
+    questdb_version: str = Field("9.3.4", description="Version of the QuestDB jar that is fetched once by Maven.")
+
+
+class Settings(BaseSettings):
+    """All settings; build it once at the edge and pass the parts down."""
+
+    model_config = SettingsConfigDict(env_prefix="VITALS_", env_nested_delimiter="__", extra="forbid")
+
+    nats: NatsSettings = NatsSettings()
+    streams: StreamSettings = StreamSettings()
+    questdb: QuestDBSettings = QuestDBSettings()
+    flow: FlowSettings = FlowSettings()
+    stack: StackSettings = StackSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Puts the environment before the TOML file."""
+        file = Path(os.environ.get("VITALS_CONFIG", "vitals.toml"))
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file))
