@@ -1,0 +1,167 @@
+//! What a candidate looks like by itself: powers, widths, levels around it, its shape and its R position.
+
+use super::front_end::View;
+use super::math::ln;
+
+/// Points of a shape: +-67 ms at about 120 Hz.
+pub(super) const SHAPE: usize = 17;
+/// A shape of unit norm has this length in its integers, so a product of two fits 32 bits.
+pub(super) const UNIT: f32 = 32_000.0;
+
+/// A maximum of energy within +-200 ms, with all that the decision needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    /// Decimated index of the maximum.
+    pub index: u64,
+    /// Input sample of the R peak, counted by the front end.
+    pub sample: u64,
+    /// See [`Level`]. Logarithms, so that a gain is an offset.
+    pub levels: [f32; LEVELS],
+    /// Shape, mean removed, norm [`UNIT`].
+    pub shape: [i16; SHAPE],
+}
+
+/// Number of levels.
+pub(super) const LEVELS: usize = 11;
+
+/// Index into [`Candidate::levels`].
+#[derive(Clone, Copy)]
+pub(super) enum Level {
+    /// ln of the energy.
+    Power,
+    /// ln of second over first difference: how sharp.
+    Sharpness,
+    /// Width at half energy, seconds.
+    Width,
+    /// ln of the peak-to-peak amplitude.
+    Amplitude,
+    /// ln of the steepest step.
+    Slope,
+    /// ln of the mean energy in the second before.
+    Background,
+    /// ln of the mean of the quietest moments in four quarters of the second before.
+    Floor,
+    /// ln of the quietest moment 60 to 200 ms after.
+    QuietAfter,
+    /// ln of the quietest moment 60 to 200 ms before.
+    QuietBefore,
+    /// ln of the largest energy 100 to 200 ms after.
+    Next,
+    /// When that is, seconds after.
+    NextAfter,
+}
+
+impl Candidate {
+    /// One level.
+    pub fn level(&self, level: Level) -> f32 {
+        self.levels[level as usize]
+    }
+}
+
+fn least(values: &[f32]) -> f32 {
+    values.iter().fold(f32::MAX, |least, &v| if v < least { v } else { least })
+}
+
+/// Measures the candidate at decimated index `index`.
+pub(super) fn candidate(view: &View, index: i64) -> Candidate {
+    let t = view.timing;
+    let at = (index - view.energy_first) as usize;
+    let energy = view.energy;
+    let peak = energy[at];
+    let eps = 5e-4 * peak; // a perfectly quiet neighbour counts as 66 dB below
+    let before = at.min(index.max(0) as usize);
+    let (near, far) = (t.span(0.06), t.span(0.2));
+
+    let mut levels = [0.0; LEVELS];
+    let mut set = |level: Level, value: f32| levels[level as usize] = value;
+    set(Level::Power, ln(peak));
+    set(Level::Sharpness, 0.5 * ln(peak * peak / (first_difference_power(view, index) + eps * eps)));
+    set(Level::Width, half_width(&energy[..=at + t.reach], at, 0.5 * peak, far) as f32 / t.rate_hz);
+
+    let second = before.min(t.span(1.0));
+    let mean = energy[at - second..at].iter().sum::<f32>() / second.max(1) as f32;
+    set(Level::Background, ln(mean + eps));
+    let quarter = t.span(0.25);
+    let quarters = (before / quarter).min(4);
+    let floors = (0..quarters).map(|q| least(&energy[at - (q + 1) * quarter..at - q * quarter])).sum::<f32>();
+    set(Level::Floor, ln(floors / quarters.max(1) as f32 + eps));
+    set(Level::QuietAfter, ln(least(&energy[at + near..at + far]) + eps));
+    set(Level::QuietBefore, ln(least(&energy[at - far..at - near]) + eps));
+    let (mut next, mut next_after) = (0.0, far);
+    for (ahead, &value) in energy[..=at + far].iter().enumerate().skip(at + t.span(0.1)) {
+        if value > next {
+            (next, next_after) = (value, ahead - at);
+        }
+    }
+    set(Level::Next, ln(next + eps));
+    set(Level::NextAfter, next_after as f32 / t.rate_hz);
+
+    let (shape, peak_to_peak, step) = shape(view, index);
+    set(Level::Amplitude, ln(peak_to_peak + eps));
+    set(Level::Slope, ln(step + eps));
+    Candidate { index: index.max(0) as u64, sample: r_sample(view, index), levels, shape }
+}
+
+/// Mean power of the first difference over the energy window.
+fn first_difference_power(view: &View, index: i64) -> f32 {
+    let t = view.timing;
+    let d = view.decimated;
+    let at = (index - view.decimated_first) as usize;
+    let smooth = |i: usize| d[i - 1] + d[i] + d[i + 1];
+    let window = at - t.half_power..=at + t.half_power;
+    let sum = window.map(|i| smooth(i + t.lag) - smooth(i - t.lag)).fold(0.0, |sum, d| sum + d * d);
+    sum / (2 * t.half_power + 1) as f32
+}
+
+fn half_width(energy: &[f32], at: usize, half: f32, most: usize) -> usize {
+    let left = (0..most).take_while(|&i| i < at && energy[at - i] > half).count();
+    let right = (0..most).take_while(|&i| at + i + 1 < energy.len() && energy[at + i] > half).count();
+    left + right
+}
+
+/// The unit shape around the candidate, its peak-to-peak amplitude and its steepest step.
+fn shape(view: &View, index: i64) -> ([i16; SHAPE], f32, f32) {
+    let d = view.decimated;
+    let at = (index - view.decimated_first) as usize;
+    let half = view.timing.half_shape;
+    let smooth = |i: usize| (d[i - 1] + d[i] + d[i + 1]) / 3.0;
+    let (mut high, mut low, mut step) = (f32::MIN, f32::MAX, 0.0_f32);
+    for i in at - half..=at + half {
+        let s = smooth(i);
+        high = high.max(s);
+        low = low.min(s);
+        step = step.max((d[i] - d[i - 1]).abs());
+    }
+    let mut points = [0.0; SHAPE];
+    for (i, point) in points.iter_mut().enumerate() {
+        *point = smooth(at + i - SHAPE / 2);
+    }
+    let mean = points.iter().sum::<f32>() / SHAPE as f32;
+    let norm = points.iter().fold(0.0, |sum, p| sum + (p - mean) * (p - mean)).sqrt();
+    let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
+    (points.map(|p| ((p - mean) * scale).round() as i16), high - low, step)
+}
+
+/// The input sample that departs most from the local median within +-60 ms, never older than the look-ahead.
+fn r_sample(view: &View, index: i64) -> u64 {
+    let t = view.timing;
+    let at = (index - view.decimated_first) as usize;
+    let mut around = [0.0; 34];
+    around.copy_from_slice(&view.decimated[at - 9..at + 25]);
+    around.sort_unstable_by(f32::total_cmp);
+    let base = 0.5 * (around[16] + around[17]) / t.factor as f32;
+
+    // the sample that completed this candidate, whatever else the chunk holds
+    let now = (index + (t.energy_delay() + t.reach + 1) as i64) * t.factor as i64 - 1;
+    let centre = index * t.factor as i64 + (t.factor as i64 - 1) / 2;
+    let oldest = (centre - t.half_refine as i64).max(now - t.look_ahead as i64).max(0);
+    let newest = (centre + t.half_refine as i64).min(now);
+    let (mut best, mut position) = (-1.0, centre.max(0));
+    for i in oldest..=newest {
+        let departure = (view.raw[(i - view.raw_first) as usize] - base).abs();
+        if departure > best {
+            (best, position) = (departure, i);
+        }
+    }
+    position as u64
+}

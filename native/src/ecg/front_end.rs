@@ -1,0 +1,271 @@
+//! From samples to candidates: decimate, smooth, second difference, power, local maxima.
+//!
+//! Everything is a short FIR form over the last samples, so it vectorises over time inside a chunk, carries no
+//! recursion that could drift, and gives the same bits however a stream is cut.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::features::{self, Candidate};
+use super::timing::Timing;
+use crate::state::{Reader, StateError, Writer};
+
+/// Decimated samples between two moves of the anchor, about two seconds.
+const REBASE_EVERY: u64 = 256;
+
+/// Working memory of a push, shared by all leads of a thread.
+#[derive(Default)]
+pub(super) struct Scratch {
+    raw: Vec<f32>,
+    decimated: Vec<f32>,
+    smooth: Vec<f32>,
+    power: Vec<f32>,
+    energy: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The signals around one moment, as the features see them. Index `at` is a decimated index; nothing later than the
+/// sample that completed the candidate may be read, or beats would depend on the chunking.
+pub(super) struct View<'a> {
+    pub timing: &'a Timing,
+    /// Decimated samples; `decimated[i]` has index `decimated_first + i`.
+    pub decimated: &'a [f32],
+    pub decimated_first: i64,
+    /// Root of the power; same convention.
+    pub energy: &'a [f32],
+    pub energy_first: i64,
+    /// Input samples (relative to the anchor); same convention with input indices.
+    pub raw: &'a [f32],
+    pub raw_first: i64,
+}
+
+/// Filter state of one lead.
+#[derive(Clone)]
+pub(super) struct FrontEnd {
+    pub timing: Timing,
+    /// Decimated samples so far.
+    pub count: u64,
+    /// Input samples behind the last whole decimated sample.
+    phase: usize,
+    /// Subtracted from every sample; `rebase` moves it.
+    anchor: f64,
+    raw: Vec<f32>,
+    decimated: Vec<f32>,
+    energy: Vec<f32>,
+    /// Place of the running maximum in `energy`.
+    peak: usize,
+}
+
+impl FrontEnd {
+    pub fn new(timing: Timing, anchor: f64) -> Self {
+        Self {
+            timing,
+            count: 0,
+            phase: 0,
+            anchor,
+            raw: vec![0.0; timing.raw_kept],
+            decimated: vec![0.0; timing.decimated_kept],
+            energy: vec![0.0; timing.energy_kept],
+            peak: timing.energy_kept - 1,
+        }
+    }
+
+    /// Input samples seen.
+    pub fn samples(&self) -> u64 {
+        self.count * self.timing.factor as u64 + self.phase as u64
+    }
+
+    /// Input samples that whole decimated samples cover.
+    pub fn processed(&self) -> u64 {
+        self.count * self.timing.factor as u64
+    }
+
+    /// The last sample, relative to the anchor.
+    pub fn last(&self) -> f32 {
+        self.raw[self.raw.len() - 1]
+    }
+
+    /// Makes `value` continue where the last sample ended: a lost stretch must not leave a step that looks like a beat.
+    pub fn continue_from(&mut self, value: f64) {
+        self.anchor = value - f64::from(self.last());
+    }
+
+    /// Pushes samples; `convert` gives one as difference from the anchor.
+    pub fn push<T: Copy>(&mut self, samples: &[T], convert: impl Fn(T, f64) -> f32, found: impl FnMut(Candidate)) {
+        let fill = |raw: &mut Vec<f32>, block: Range<usize>, anchor: f64, _| {
+            raw.extend(samples[block].iter().map(|&sample| convert(sample, anchor)));
+        };
+        self.blocks(samples.len(), fill, found);
+    }
+
+    /// Pushes the last sample another `count` times.
+    pub fn hold(&mut self, count: usize, found: impl FnMut(Candidate)) {
+        let fill = |raw: &mut Vec<f32>, block: Range<usize>, _, last| raw.resize(raw.len() + block.len(), last);
+        self.blocks(count, fill, found);
+    }
+
+    fn blocks(
+        &mut self,
+        count: usize,
+        fill: impl Fn(&mut Vec<f32>, Range<usize>, f64, f32),
+        mut found: impl FnMut(Candidate),
+    ) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut done = 0;
+            while done < count {
+                // a block ends where the anchor moves, which depends on the sample count alone
+                let until = (REBASE_EVERY - self.count % REBASE_EVERY) as usize * self.timing.factor - self.phase;
+                let end = count.min(done + until);
+                scratch.raw.clear();
+                scratch.raw.extend_from_slice(&self.raw);
+                fill(&mut scratch.raw, done..end, self.anchor, self.last());
+                self.block(scratch, &mut found);
+                if end - done == until {
+                    self.rebase();
+                }
+                done = end;
+            }
+        });
+    }
+
+    /// Moves the anchor to the last sample. Values stay small, so float32 keeps the resolution of the signal even after
+    /// garbage a million times larger or under a huge offset.
+    fn rebase(&mut self) {
+        let shift = self.last();
+        self.anchor += f64::from(shift);
+        for value in &mut self.raw {
+            *value -= shift;
+        }
+        let shift = shift * self.timing.factor as f32;
+        for value in &mut self.decimated {
+            *value -= shift;
+        }
+    }
+
+    fn block(&mut self, scratch: &mut Scratch, found: &mut impl FnMut(Candidate)) {
+        let t = self.timing;
+        let kept = t.raw_kept;
+        let pending = &scratch.raw[kept - self.phase..];
+        let new = pending.len() / t.factor;
+        let phase = pending.len() - new * t.factor;
+        if new > 0 {
+            decimate(pending, t.factor, &self.decimated, &mut scratch.decimated);
+            filter(&t, new, scratch);
+            scratch.energy.splice(..0, self.energy.iter().copied());
+            self.scan(new, phase, scratch, found);
+            self.decimated.copy_from_slice(&scratch.decimated[new..]);
+            self.energy.copy_from_slice(&scratch.energy[new..]);
+            self.count += new as u64;
+        }
+        let end = scratch.raw.len();
+        self.raw.copy_from_slice(&scratch.raw[end - kept..]);
+        self.phase = phase;
+    }
+
+    /// Finds the energies that exceed all before and are not exceeded by any after, within `reach`.
+    fn scan(&mut self, new: usize, phase: usize, scratch: &Scratch, found: &mut impl FnMut(Candidate)) {
+        let t = &self.timing;
+        let energy = &scratch.energy[..];
+        let (kept, reach) = (t.energy_kept, t.reach);
+        let view = View {
+            timing: t,
+            decimated: &scratch.decimated,
+            decimated_first: self.count as i64 - t.decimated_kept as i64,
+            energy,
+            energy_first: self.count as i64 - t.energy_delay() as i64 - kept as i64,
+            raw: &scratch.raw,
+            raw_first: ((self.count + new as u64) * t.factor as u64) as i64 + phase as i64 - scratch.raw.len() as i64,
+        };
+        let mut peak = self.peak;
+        let mut best = energy[peak];
+        for now in kept..kept + new {
+            if energy[now] > best {
+                peak = now;
+                best = energy[now];
+            } else if now - peak >= reach {
+                if best > 0.0 && energy[peak - reach..peak].iter().all(|&earlier| earlier < best) {
+                    found(features::candidate(&view, view.energy_first + peak as i64));
+                    peak = now; // nothing between can dominate the candidate
+                } else {
+                    peak = (peak + 1..=now).rev().max_by(|&a, &b| energy[a].total_cmp(&energy[b])).unwrap_or(now);
+                }
+                best = energy[peak];
+            }
+        }
+        self.peak = peak - new;
+    }
+
+    pub fn write(&self, writer: &mut Writer) {
+        writer.one(self.count).one(self.phase as u8).one(self.anchor).one(self.peak as u16);
+        writer.put(&self.raw).put(&self.decimated).put(&self.energy);
+    }
+
+    pub fn read(timing: Timing, reader: &mut Reader) -> Result<Self, StateError> {
+        let mut front = Self::new(timing, 0.0);
+        front.count = reader.one()?;
+        front.phase = reader.one::<u8>()? as usize;
+        front.anchor = reader.one()?;
+        front.peak = reader.one::<u16>()? as usize;
+        reader.fill(&mut front.raw)?;
+        reader.fill(&mut front.decimated)?;
+        reader.fill(&mut front.energy)?;
+        let finite = |values: &[f32]| values.iter().all(|v| v.abs() < 1e20);
+        let sane = front.count < 1 << 56
+            && front.phase < timing.factor
+            && front.anchor.is_finite()
+            && (timing.energy_kept - timing.reach..timing.energy_kept).contains(&front.peak)
+            && finite(&front.raw)
+            && finite(&front.decimated)
+            && finite(&front.energy)
+            && front.energy.iter().all(|&e| e >= 0.0);
+        if sane { Ok(front) } else { Err(StateError::Value("filter state of a lead")) }
+    }
+}
+
+/// Sums of `factor` samples behind the kept ones. Sums of integers stay exact in float32.
+fn decimate(pending: &[f32], factor: usize, kept: &[f32], out: &mut Vec<f32>) {
+    fn sums<const N: usize>(pending: &[f32], out: &mut Vec<f32>) {
+        out.extend(pending.chunks_exact(N).map(|block| block.iter().fold(0.0, |sum, v| sum + v)));
+    }
+    out.clear();
+    out.extend_from_slice(kept);
+    match factor {
+        1 => sums::<1>(pending, out),
+        2 => sums::<2>(pending, out),
+        3 => sums::<3>(pending, out),
+        4 => sums::<4>(pending, out),
+        8 => sums::<8>(pending, out),
+        _ => out.extend(pending.chunks_exact(factor).map(|block| block.iter().fold(0.0, |sum, v| sum + v))),
+    }
+}
+
+/// The last `new` energies from the decimated samples.
+fn filter(t: &Timing, new: usize, scratch: &mut Scratch) {
+    let (lag, half) = (t.lag, t.half_power);
+    let powers = new + 2 * half;
+    let smooths = powers + 2 * lag;
+    let source = &scratch.decimated[scratch.decimated.len() - smooths - 2..];
+    scratch.smooth.clear();
+    scratch.smooth.extend((0..smooths).map(|i| source[i] + source[i + 1] + source[i + 2]));
+    let s = &scratch.smooth[..];
+    scratch.power.clear();
+    scratch.power.extend((0..powers).map(|i| {
+        let difference = 2.0 * s[i + lag] - s[i] - s[i + 2 * lag];
+        difference * difference
+    }));
+    let p = &scratch.power[..];
+    let window = (2 * half + 1) as f32;
+    scratch.energy.clear();
+    scratch.energy.extend_from_slice(&p[..new]);
+    for tap in 1..=2 * half {
+        for (sum, value) in scratch.energy.iter_mut().zip(&p[tap..]) {
+            *sum += value;
+        }
+    }
+    for value in &mut scratch.energy {
+        *value = (*value / window).sqrt();
+    }
+}

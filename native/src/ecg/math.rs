@@ -1,0 +1,71 @@
+//! Elementary functions that give the same bits on every machine.
+//!
+//! The C library picks its `logf` and `expf` by processor, and the last bit of a feature can decide a beat. These use
+//! additions, multiplications and divisions only, each rounded once, so training, tests and every server agree.
+
+/// Natural logarithm of a positive, finite number; absolute error below 2e-6, subnormals count as the smallest normal.
+pub fn ln(x: f32) -> f32 {
+    let bits = x.max(f32::MIN_POSITIVE).to_bits();
+    // mantissa into [sqrt(1/2), sqrt(2)), then ln m = 2 atanh((m - 1) / (m + 1))
+    let shifted = bits.wrapping_sub(0x3f35_04f3);
+    let exponent = (shifted as i32) >> 23;
+    let mantissa = f32::from_bits((shifted & 0x007f_ffff) + 0x3f35_04f3);
+    let t = (mantissa - 1.0) / (mantissa + 1.0);
+    let t2 = t * t;
+    let series = 2.0 + t2 * (0.666_666_7 + t2 * (0.4 + t2 * 0.285_714_3));
+    exponent as f32 * std::f32::consts::LN_2 + t * series
+}
+
+/// Logistic function, 0 to 1; absolute error below 1e-5.
+pub fn logistic(x: f32) -> f32 {
+    let x = x.clamp(-30.0, 30.0);
+    // exp(-|x|) = (1 - y + y^2 / 2 ...) ^ 64 with y = |x| / 64, so that the logistic needs no table
+    let y = x.abs() / 64.0;
+    let mut e = 1.0 / (1.0 + y * (1.0 + y * (0.5 + y * (0.166_666_67 + y * 0.041_666_668))));
+    for _ in 0..6 {
+        e *= e;
+    }
+    let p = 1.0 / (1.0 + e);
+    if x >= 0.0 { p } else { 1.0 - p }
+}
+
+/// Median of the first `count` (at most 8) values; the mean of the middle two when `count` is even.
+pub fn median8(values: &[f32; 8], count: usize) -> f32 {
+    let mut sorted = *values;
+    let used = &mut sorted[..count.min(8)];
+    for i in 1..used.len() {
+        let mut j = i;
+        while j > 0 && used[j - 1] > used[j] {
+            used.swap(j - 1, j);
+            j -= 1;
+        }
+    }
+    match used.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => used[n / 2],
+        n => 0.5 * (used[n / 2] + used[n / 2 - 1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ln_and_logistic_agree_with_the_library() {
+        for i in -60..60 {
+            let x = 1.37_f32.powi(i);
+            assert!((ln(x) - x.ln()).abs() < 5e-6 * x.ln().abs().max(1.0), "{x}");
+            let z = i as f32 / 4.0;
+            assert!((logistic(z) - 1.0 / (1.0 + (-z).exp())).abs() < 1e-5, "{z}");
+        }
+    }
+
+    #[test]
+    fn median_of_none_odd_and_even() {
+        let values = [3.0, 1.0, 2.0, 9.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(median8(&values, 0), 0.0);
+        assert_eq!(median8(&values, 3), 2.0);
+        assert_eq!(median8(&values, 4), 2.5);
+    }
+}

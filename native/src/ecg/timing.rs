@@ -1,0 +1,109 @@
+//! Every constant of the detector in seconds, turned into counts for one sampling rate.
+
+use thiserror::Error;
+
+/// Why a detector was not made.
+#[derive(Debug, Error, PartialEq)]
+pub enum ConfigError {
+    /// The filters hold their shape only between these rates, and a snapshot stays under 4 KiB only up to the upper one.
+    #[error("fs_hz must be between 100 and 1000, not {0}")]
+    Rate(f64),
+}
+
+/// From a sample to the emission of a beat on it, seconds: never longer, R refinement included.
+pub const LOOK_AHEAD_S: f64 = 0.3;
+/// Beats of the first seconds come when the amplitude is known.
+pub const LEARNING_S: f32 = 2.0;
+/// Shorter invalid stretches hold the last value; longer ones are a gap.
+const HOLD_S: f64 = 0.04;
+/// After so long without a valid sample everything has settled and the filters stand still.
+const IDLE_S: f64 = 3.0;
+
+/// Counts for one rate. `decimated` counts are at about 120 Hz.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Timing {
+    /// Samples per second of the input.
+    pub fs_hz: f64,
+    /// Input samples in one decimated sample.
+    pub factor: usize,
+    /// Decimated samples per second.
+    pub rate_hz: f32,
+    /// Distance of the second difference, decimated (25 ms).
+    pub lag: usize,
+    /// Half the power window, decimated (35 ms).
+    pub half_power: usize,
+    /// A candidate dominates this many decimated samples on either side (200 ms).
+    pub reach: usize,
+    /// Half the shape window, decimated (67 ms).
+    pub half_shape: usize,
+    /// Input samples kept for the R position.
+    pub raw_kept: usize,
+    /// Decimated samples kept.
+    pub decimated_kept: usize,
+    /// Energies kept: one second before a candidate.
+    pub energy_kept: usize,
+    /// Look-ahead in input samples.
+    pub look_ahead: usize,
+    /// Half the search window for the R position, input samples (60 ms).
+    pub half_refine: usize,
+    /// Longest invalid run that is bridged by holding, input samples.
+    pub hold: u64,
+    /// Invalid samples after which the filters stand still.
+    pub idle: u64,
+}
+
+impl Timing {
+    pub fn new(fs_hz: f64) -> Result<Self, ConfigError> {
+        if !(100.0..=1000.0).contains(&fs_hz) {
+            return Err(ConfigError::Rate(fs_hz));
+        }
+        let factor = ((fs_hz / 120.0).round() as usize).max(1);
+        let rate = fs_hz / factor as f64;
+        let count = |seconds: f64| (seconds * rate).round() as usize;
+        let (lag, half_power, reach) = (count(0.025), count(0.035), count(0.2));
+        let delay = 1 + lag + half_power + reach;
+        let look_ahead = (LOOK_AHEAD_S * fs_hz) as usize;
+        Ok(Self {
+            fs_hz,
+            factor,
+            rate_hz: rate as f32,
+            lag,
+            half_power,
+            reach,
+            half_shape: count(0.067),
+            raw_kept: look_ahead + 2 * factor,
+            decimated_kept: delay + 14,
+            energy_kept: rate as usize + reach + 4,
+            look_ahead,
+            half_refine: (0.06 * fs_hz) as usize,
+            hold: (HOLD_S * fs_hz) as u64,
+            idle: (IDLE_S * fs_hz) as u64,
+        })
+    }
+
+    /// Decimated samples between a candidate and the sample that completes its energy window.
+    pub fn energy_delay(&self) -> usize {
+        1 + self.lag + self.half_power
+    }
+
+    /// Decimated samples that last `seconds`, rounded down.
+    pub fn span(&self, seconds: f32) -> usize {
+        (seconds * self.rate_hz) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_look_ahead_holds_at_every_rate() {
+        for tenth in 1000..=10_000 {
+            let t = Timing::new(f64::from(tenth) / 10.0).unwrap();
+            let delay = (t.energy_delay() + t.reach + 1) * t.factor;
+            assert!(delay as f64 / t.fs_hz <= LOOK_AHEAD_S, "{} Hz: {delay} samples", t.fs_hz);
+            assert!(t.decimated_kept >= t.energy_delay() + t.reach + 12);
+        }
+        assert!(Timing::new(99.9).is_err() && Timing::new(f64::NAN).is_err() && Timing::new(1000.5).is_err());
+    }
+}
