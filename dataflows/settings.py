@@ -78,6 +78,9 @@ class StackSettings(BaseModel):
 
     data_dir: Path = Field(Path(".vitals"), description="Folder of the local stack's data, logs and pid files.")
     questdb_version: str = Field("9.3.4", description="Version of the QuestDB jar that is fetched once by Maven.")
+    questdb_health_port: int = Field(9003, ge=1, le=65535, description="Port of QuestDB's health check and metrics.")
+    cache_dir: Path = Field(Path("~/.cache/vitals"), description="Where the QuestDB jar is kept for all checkouts.")
+    snapshot_interval_s: int = Field(2, ge=1, description="How often the flow of the local stack snapshots its state.")
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,1 @@
+"""The local stack: NATS and QuestDB on loopback for development, demonstrations and tests."""

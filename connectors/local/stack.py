@@ -1,0 +1,268 @@
+"""The local stack in one piece: NATS, QuestDB with its tables, the drainer of SPILL, and the flow's recovery folder.
+
+The addresses of the settings say where. One that was configured and answers is used as it is; any other loopback
+address gets a server started there.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import IO, Self
+from urllib.parse import urlsplit
+
+from bytewax.recovery import init_db_dir
+from psycopg.conninfo import conninfo_to_dict
+
+from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
+from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
+from connectors.local.servers import (
+    LOOPBACK,
+    nats_healthy,
+    nats_process,
+    questdb_config,
+    questdb_healthy,
+    questdb_process,
+)
+from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.schema import ensure_schema
+from dataflows.settings import Settings
+
+RECOVERY_PARTITIONS = 2
+"""SQLite files of the flow's recovery store; fixed when it is created."""
+_START_S = 90.0
+_WATCH_S = 0.2
+_LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Stack:
+    """Starts the stack on entering, stops it on leaving.
+
+    Args:
+        settings: Addresses, data folder, retention.
+        say: Takes a line of progress at a time.
+        cancel: Set from elsewhere (a signal handler) to give up starting.
+    """
+
+    def __init__(self, settings: Settings, say: Say = _print, cancel: threading.Event | None = None) -> None:
+        self.settings = settings
+        self.data_dir = settings.stack.data_dir.absolute()
+        self.recovery_dir = self.data_dir / "recovery"
+        self._say = say
+        self._cancel = cancel or threading.Event()
+        self._servers: list[ServerProcess] = []
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._take_folder()
+            self._start_nats()
+            self._start_questdb()
+            self._start_recovery()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def environment(self) -> dict[str, str]:
+        """Returns what the flow needs in its environment to resume where it was."""
+        return {
+            "BYTEWAX_RECOVERY_DIRECTORY": str(self.recovery_dir),
+            "BYTEWAX_SNAPSHOT_INTERVAL": str(self.settings.stack.snapshot_interval_s),
+            # Nobody copies the recovery files elsewhere, so nothing has to be kept for that.
+            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
+        }
+
+    def describe(self) -> str:
+        """Returns where everything is, for people."""
+        lines = [
+            f"NATS      {self.settings.nats.url}",
+            f"QuestDB   {self.settings.questdb.http_url} (console, REST, ILP), PostgreSQL wire: "
+            f"port {conninfo_to_dict(self.settings.questdb.pg_dsn).get('port', '8812')}",
+            f"Data      {self.data_dir} (logs in {self.data_dir / 'log'})",
+            "Flow      python -m bytewax.run dataflows.vitals, with:",
+        ]
+        lines += [f"  export {name}={value}" for name, value in self.environment().items()]
+        return "\n".join(lines)
+
+    def check(self) -> None:
+        """Makes sure that everything that was started still runs.
+
+        Raises:
+            StackError: A server ended by itself.
+        """
+        for server in self._servers:
+            if not server.alive:
+                message = f"{server.name} ended by itself; its log {server.log} ends with:\n{server.log_tail()}"
+                raise StackError(message)
+
+    def _take_folder(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.data_dir / "stack.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            message = f"a stack already runs in {self.data_dir} (process {self._lock.read().strip() or 'unknown'})"
+            self._lock.close()
+            self._lock = None
+            raise StackError(message) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _start_nats(self) -> None:
+        nats = self.settings.nats
+        url = urlsplit(nats.url.split(",")[0])
+        host, port = url.hostname or LOOPBACK, url.port or 4222
+        pid_file = self.data_dir / "nats.pid"
+        end_leftover(pid_file, self._say, "NATS")
+        if self._uses_running("NATS", "url" in nats.model_fields_set, host, lambda: nats_healthy(host, port)):
+            return
+        self._need_ports("NATS", {"VITALS_NATS__URL=nats://127.0.0.1:PORT": port})
+        login = (nats.user, nats.password.get_secret_value() if nats.password else "") if nats.user else None
+        log = self.data_dir / "log" / "nats.log"
+        server = nats_process(
+            nats_server_binary(), self.data_dir / "nats", port=port, pid_file=pid_file, log=log, login=login
+        )
+        self._start(server, lambda: nats_healthy(host, port))
+
+    def _start_questdb(self) -> None:
+        questdb, stack = self.settings.questdb, self.settings.stack
+        if not questdb.enabled:
+            self._say("QuestDB: disabled by questdb.enabled")
+            return
+        url = urlsplit(questdb.http_url)
+        host, port = url.hostname or LOOPBACK, url.port or 9000
+        pid_file = self.data_dir / "questdb.pid"
+        end_leftover(pid_file, self._say, "QuestDB")
+        explicit = "http_url" in questdb.model_fields_set
+        if not self._uses_running("QuestDB", explicit, host, lambda: questdb_healthy(questdb)):
+            pg = conninfo_to_dict(questdb.pg_dsn)
+            pg_port = int(pg.get("port") or 8812)
+            self._need_ports(
+                "QuestDB",
+                {
+                    "VITALS_QUESTDB__HTTP_URL=http://127.0.0.1:PORT": port,
+                    "VITALS_QUESTDB__PG_DSN='host=127.0.0.1 port=PORT ...'": pg_port,
+                    "VITALS_STACK__QUESTDB_HEALTH_PORT=PORT": stack.questdb_health_port,
+                },
+            )
+            credentials = {f"pg.{key}": str(pg[key]) for key in ("user", "password") if pg.get(key)}
+            if questdb.user and questdb.password:
+                credentials |= {"http.user": questdb.user, "http.password": questdb.password.get_secret_value()}
+            server = questdb_process(
+                java_binary(),
+                questdb_jar(stack.questdb_version, stack.cache_dir, self._say),
+                self.data_dir / "questdb",
+                config=questdb_config((port, pg_port, stack.questdb_health_port), credentials),
+                pid_file=pid_file,
+                log=self.data_dir / "log" / "questdb.log",
+            )
+            self._start(server, lambda: questdb_healthy(questdb))
+        report = ensure_schema(QuestDBHttp(questdb), questdb)
+        if report.created:
+            self._say(f"QuestDB: created {', '.join(report.created)}")
+        for line in (*report.added_columns, *report.differences):
+            self._say(f"QuestDB: {line}")
+
+    def _start_recovery(self) -> None:
+        self.recovery_dir.mkdir(parents=True, exist_ok=True)
+        # Bytewax's stub leaves the return type out.
+        if not any(self.recovery_dir.glob("part-*.sqlite3")):
+            init_db_dir(self.recovery_dir, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
+            self._say(f"Recovery: created in {self.recovery_dir}")
+
+    def _uses_running(self, name: str, explicit: bool, host: str, healthy: Callable[[], bool]) -> bool:
+        """Whether a server that somebody else runs is to be used."""
+        if explicit and healthy():
+            self._say(f"{name}: using the server that runs at the configured address")
+            return True
+        if host not in _LOCAL_HOSTS:
+            message = f"{name} at {host} does not answer, and only loopback addresses can be started here"
+            raise StackError(message)
+        return False
+
+    def _need_ports(self, name: str, ports: dict[str, int]) -> None:
+        for setting, port in ports.items():
+            if not port_is_free(LOOPBACK, port):
+                message = (
+                    f"{name}: port {port} is taken by {port_holder(port)}. Stop it, or choose another port with "
+                    f"{setting}. If it is the server to use, name its address in that setting."
+                )
+                raise StackError(message)
+
+    def _start(self, server: ServerProcess, healthy: Callable[[], bool]) -> None:
+        self._say(f"{server.name}: starting")
+        self._servers.append(server)
+        server.start()
+        server.wait_until(healthy, _START_S, self._cancel)
+        self._say(f"{server.name}: healthy (process {server.pid})")
+
+    def _stop(self) -> None:
+        while self._servers:
+            server = self._servers.pop()
+            server.stop()
+            self._say(f"{server.name}: stopped")
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def run_stack(settings: Settings, *, on_ready: Callable[[Stack], None] | None = None, say: Say = _print) -> int:
+    """Runs the stack until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: Addresses, data folder, retention.
+        on_ready: Called once everything is healthy.
+        say: Takes a line of progress at a time.
+
+    Returns:
+        0 after a signal, 1 when the stack could not start or a server ended by itself.
+    """
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        say(f"stopping ({signal.Signals(number).name})")
+        stop.set()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with Stack(settings, say, stop) as stack:
+            say(stack.describe())
+            if on_ready is not None:
+                on_ready(stack)
+            while not stop.wait(_WATCH_S):
+                stack.check()
+    except StackError as error:
+        if not stop.is_set():
+            say(f"stack: {error}")
+            return 1
+    finally:
+        for number, handler in previous.items():
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
+    return 0
+
+
+def main() -> None:
+    """Entry of `python -m connectors.local.stack`."""
+    sys.exit(run_stack(Settings()))
+
+
+if __name__ == "__main__":
+    main()

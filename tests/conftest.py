@@ -1,0 +1,22 @@
+import pytest
+
+from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.schema import ensure_schema
+from tests.servers import QuestDB
+
+
+@pytest.fixture(scope="session")
+def questdb(tmp_path_factory):
+    """One QuestDB for the session, tables made; tests keep apart by their own tenant or patients."""
+    server = QuestDB(tmp_path_factory.mktemp("questdb")).start()
+    ensure_schema(QuestDBHttp(server.settings), server.settings)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_questdb(tmp_path):
+    """A QuestDB for one test, to be killed, paused or made read-only; its tables are made by whoever writes."""
+    server = QuestDB(tmp_path / "questdb").start()
+    yield server
+    server.stop()
