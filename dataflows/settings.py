@@ -53,7 +53,7 @@ class QuestDBSettings(BaseModel):
     enabled: bool = Field(True, description="Whether rows are written at all.")
     http_url: str = Field("http://127.0.0.1:9000", description="Address for writing (ILP over HTTP) and DDL.")
     pg_dsn: str = Field(
-        "host=127.0.0.1 port=8812 user=admin password=quest dbname=qdb",  # noqa: S106  (QuestDB's documented default)
+        "host=127.0.0.1 port=8812 user=admin password=quest dbname=qdb",  # QuestDB's documented default
         description="Address for reading (PostgreSQL wire).",
     )
     user: str | None = Field(None, description="User of the HTTP interface.")

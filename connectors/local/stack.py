@@ -28,6 +28,7 @@ from connectors.local.servers import (
     questdb_healthy,
     questdb_process,
 )
+from connectors.questdb.drainer import DrainerThread
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from dataflows.settings import Settings
@@ -60,6 +61,7 @@ class Stack:
         self._say = say
         self._cancel = cancel or threading.Event()
         self._servers: list[ServerProcess] = []
+        self._drainer: DrainerThread | None = None
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -68,6 +70,7 @@ class Stack:
             self._start_nats()
             self._start_questdb()
             self._start_recovery()
+            self._start_drainer()
         except BaseException:
             self._stop()
             raise
@@ -103,8 +106,11 @@ class Stack:
         """Makes sure that everything that was started still runs.
 
         Raises:
-            StackError: A server ended by itself.
+            StackError: A server or the drainer ended by itself.
         """
+        if self._drainer is not None and not self._drainer.is_alive():
+            message = f"the drainer of SPILL ended by itself: {self._drainer.error}"
+            raise StackError(message)
         for server in self._servers:
             if not server.alive:
                 message = f"{server.name} ended by itself; its log {server.log} ends with:\n{server.log_tail()}"
@@ -187,6 +193,12 @@ class Stack:
             init_db_dir(self.recovery_dir, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
             self._say(f"Recovery: created in {self.recovery_dir}")
 
+    def _start_drainer(self) -> None:
+        if self.settings.questdb.enabled:
+            self._drainer = DrainerThread(self.settings)
+            self._drainer.start()
+            self._say(f"Drainer: moves what waits in {self.settings.streams.spill} to QuestDB")
+
     def _uses_running(self, name: str, explicit: bool, host: str, healthy: Callable[[], bool]) -> bool:
         """Whether a server that somebody else runs is to be used."""
         if explicit and healthy():
@@ -214,6 +226,9 @@ class Stack:
         self._say(f"{server.name}: healthy (process {server.pid})")
 
     def _stop(self) -> None:
+        if self._drainer is not None:
+            self._drainer.stop()
+            self._drainer = None
         while self._servers:
             server = self._servers.pop()
             server.stop()

@@ -14,12 +14,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from connectors.questdb.ilp import TableRow
 from connectors.questdb.link import StorageLink
-from connectors.questdb.spill import Message, message_id, spill_messages
+from connectors.questdb.reject import rejected_row
+from connectors.questdb.spill import Message, spill_messages
 from dataflows.settings import QuestDBSettings
 
 logger = logging.getLogger(__name__)
 
-REJECTED_SUBJECT = "rejected.v1.storage_rejected"
 MAX_ROWS_PER_REQUEST = 1000
 """A second of 1,000 patients' waveforms takes the server some 30 ms: far from the timeout, so that catching up after an
 outage is not taken for a slow database. Larger batches are several requests, each with its own timeout."""
@@ -47,19 +47,6 @@ class Publisher(Protocol):
         """Publishes (subject, headers, payload) each, returns their stream sequences; raises if any is refused."""
 
 
-def rejected_message(table_row: TableRow, why: str) -> Message:
-    """Returns the dead letter of a row: the row as SPILL encodes it, so that it can be driven again."""
-    table, _ = table_row
-    payload = next(spill_messages([table_row]))[2]
-    headers = {
-        "Nats-Msg-Id": message_id(payload),
-        "Vitals-Reason": "storage_rejected",
-        "Vitals-Table": table,
-        "Vitals-Detail": " ".join(why.split())[:500],
-    }
-    return REJECTED_SUBJECT, headers, payload
-
-
 class QuestDBSinkPartition(StatefulSinkPartition[RowSource, None]):
     """One writer to QuestDB with SPILL as the way out. Stateless: DEDUP makes writing again harmless."""
 
@@ -81,7 +68,7 @@ class QuestDBSinkPartition(StatefulSinkPartition[RowSource, None]):
         for chunk in _chunks(rows):
             outcome = self._link.write(chunk)
             pending += outcome.pending
-            letters += [rejected_message(row, why) for row, why in outcome.rejected]
+            letters += [rejected_row(row, why) for row, why in outcome.rejected]
         ROWS.labels("written").inc(len(rows) - len(pending) - len(letters))
         ROWS.labels("rejected").inc(len(letters))
         ROWS.labels("spilled").inc(len(pending))

@@ -1,8 +1,9 @@
 """The tables of QuestDB: one description that the DDL, the rows and the readers share.
 
-A row is a tuple of values in the order of its table's columns, `ts` first (ns since 1970, UTC). Observations are narrow,
-one row per code: a wide upsert would overwrite what an earlier frame wrote. A row is a function of the frame and its
-clock segment alone, so writing it twice changes nothing (DEDUP).
+A row is a tuple of values in the order of its table's columns, `ts` first (ns since 1970, UTC). Observations are
+narrow, one row per code: a wide upsert would overwrite what an earlier frame wrote. A row is a function of the frame
+and its clock segment alone, so writing it twice changes nothing (DEDUP). No column is a keyword of SQL (`sample` is one
+of QuestDB's), so that readers need no quotes.
 """
 
 from dataclasses import dataclass
@@ -86,14 +87,14 @@ BEATS = Table(
     "beats",
     (
         *_FRAME,
-        ("sample", Kind.LONG),
+        ("sample_index", Kind.LONG),
         ("detector", Kind.SYMBOL),
         ("rr_ms", Kind.DOUBLE),
         ("confidence", Kind.DOUBLE),
         ("label", Kind.SYMBOL),
         ("log_ns", Kind.LONG),
     ),
-    (*_FRAME_KEY, "sample", "detector"),
+    (*_FRAME_KEY, "sample_index", "detector"),
     "DAY",
     "rows",
 )

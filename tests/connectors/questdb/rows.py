@@ -34,7 +34,7 @@ def observation(patient: str, seq: int, **changes: Any) -> tuple[str, tuple[Any,
 def beat(patient: str, seq: int, sample: int, **changes: Any) -> tuple[str, tuple[Any, ...]]:
     row = {
         "ts": T0_NS + sample * 4_000_000, "tenant": "main", "patient": patient, "device": "patch", "boot": 1,
-        "signal": "ecg_ii", "seq": seq, "sample": sample, "detector": "qrs", "rr_ms": 800.0, "confidence": 0.9,
+        "signal": "ecg_ii", "seq": seq, "sample_index": sample, "detector": "qrs", "rr_ms": 800.0, "confidence": 0.9,
         "label": "N", "log_ns": T0_NS,
     }  # fmt: skip
     return "beats", tuple((row | changes).values())

@@ -24,6 +24,11 @@ def test_every_table_is_made_as_described_and_a_second_start_changes_nothing(own
         assert [(name, row["type"]) for name, row in columns.items()] == [(n, k.value) for n, k in table.columns]
         assert {name for name, row in columns.items() if row["upsertKey"]} == set(table.dedup)
 
+    # Every column and every view can be named without quotes.
+    for name in (*TABLES, *VIEWS):
+        for column in http.rows(f"SHOW COLUMNS FROM {name}"):
+            http.rows(f"SELECT {column['column']}, count() n FROM {name}")
+
     assert "TTL" not in create_table_sql(TABLES["alerts"], own_questdb.settings)
     assert ttl_hours(BEATS, own_questdb.settings) == own_questdb.settings.rows_ttl_d * 24
 

@@ -1,0 +1,168 @@
+"""From SPILL to QuestDB, with real servers that are killed, paused and restarted."""
+
+import asyncio
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from nats.errors import Error as NatsError
+from nats.js.api import RetentionPolicy
+
+from connectors.questdb.drainer import DrainerThread
+from connectors.questdb.sink import QuestDBSink
+from connectors.questdb.spill import spill_messages
+from dataflows.settings import NatsSettings, QuestDBSettings, Settings
+from tests.connectors.questdb.rows import Output, beat, observation, waveform
+from tests.waiting import until
+
+PATIENTS = 8
+
+pytestmark = pytest.mark.services
+
+
+def settings_for(questdb, broker):
+    return Settings(nats=NatsSettings(url=broker.url), questdb=questdb.settings)
+
+
+@pytest.fixture
+def drainer(questdb, broker):
+    """A drainer that starts before its streams exist."""
+    thread = DrainerThread(settings_for(questdb, broker))
+    thread.start()
+    yield thread
+    thread.stop()
+    assert thread.error is None
+
+
+def open_part(settings, broker):
+    return QuestDBSink(settings, lambda: broker).build_part("store", "questdb/0", None)
+
+
+def test_rows_are_moved_bad_ones_rejected_foreign_messages_kept(questdb, broker, drainer):
+    broker.make_streams()
+    rows = [waveform("drained", seq) for seq in range(600)] + [beat("drained", 1, sample) for sample in range(50)]
+    rows[17] = waveform("drained", 17, stored=5)
+    messages = list(spill_messages(rows))
+    messages.insert(1, ("spill.v1.beats", {}, b"not a message of ours"))
+    broker.publish_all(messages)
+    until(lambda: broker.waiting() == 0)
+    questdb.reader.wait_applied()
+
+    assert questdb.reader.count("waveforms", "patient = 'drained'") == 599
+    assert questdb.reader.count("beats", "patient = 'drained'") == 50
+    letters = broker.rejected()
+    assert sorted("Vitals-Table" in letter.headers for letter in letters) == [False, True]
+    assert {letter.headers["Vitals-Reason"] for letter in letters} == {"storage_rejected"}
+    assert b"not a message of ours" in [letter.data for letter in letters]
+
+
+def test_a_stream_that_would_keep_drained_rows_is_refused(questdb, broker):
+    broker.make_streams(retention=RetentionPolicy.LIMITS)
+    thread = DrainerThread(settings_for(questdb, broker))
+    thread.start()
+    thread.join(20)
+    assert "SPILL must be a work queue" in str(thread.error)
+
+
+def test_a_full_spill_stream_stops_the_flow_loudly(broker):
+    broker.make_streams(spill_max_bytes=100_000)
+    part = open_part(QuestDBSettings(http_url="http://127.0.0.1:1"), broker)
+    with pytest.raises(NatsError, match="maximum bytes exceeded"):
+        part.write_batch([Output([waveform("full", seq) for seq in range(100)])])
+    part.close()
+
+
+def test_nats_restarts_under_the_drainer(questdb, broker, drainer):
+    broker.make_streams()
+    broker.publish_all(list(spill_messages([observation("renats", 1)])))
+    until(lambda: broker.waiting() == 0)
+    broker.kill()
+    broker.start()
+    broker.run(asyncio.sleep(0))
+    until(lambda: broker.run(_answers(broker)))
+    broker.publish_all(list(spill_messages([observation("renats", 2)])))
+    until(lambda: broker.waiting() == 0)
+    questdb.reader.wait_applied()
+    assert questdb.reader.count("observations", "patient = 'renats'") == 2
+
+
+async def _answers(broker):
+    try:
+        await broker._connection.jetstream().stream_info("SPILL")  # noqa: SLF001  (its own helper)
+    except (NatsError, OSError):
+        await asyncio.sleep(0.05)
+        return False
+    return True
+
+
+def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, broker):
+    """kill -9, writing goes on, restart: sink, SPILL and drainer together end in exactly the rows that were written."""
+    broker.make_streams()
+    part = open_part(own_questdb.settings, broker)
+    thread = DrainerThread(settings_for(own_questdb, broker))
+    thread.start()
+    written = 0
+    slowest = 0.0
+
+    def write():
+        nonlocal written, slowest
+        batch = [
+            Output([make(f"kill{p}", written) for make in (waveform, observation)] + [beat(f"kill{p}", 1, written)])
+            for p in range(PATIENTS)
+        ]
+        started = time.monotonic()
+        part.write_batch(batch)
+        slowest = max(slowest, time.monotonic() - started)
+        written += 1
+
+    for kills in range(2):
+        for _ in range(30):
+            write()
+        own_questdb.kill()
+        for _ in range(30):
+            write()
+        assert broker.waiting() > 0, f"nothing was spilled after kill {kills}"
+        own_questdb.start()
+        until(lambda: (write(), not part._link.is_open)[1])  # noqa: SLF001  (what the metric shows)
+    for _ in range(10):
+        write()
+    part.close()
+    until(lambda: broker.waiting() == 0)
+    thread.stop()
+    assert thread.error is None
+    own_questdb.reader.wait_applied()
+
+    assert slowest <= 0.7
+    assert broker.waiting("REJECTED") == 0
+    for table in ("waveforms", "observations", "beats"):
+        column = "sample_index" if table == "beats" else "seq"
+        frame = own_questdb.reader.query(f"SELECT patient, {column} FROM {table}")
+        found = sorted(zip(frame["patient"], frame[column], strict=True))
+        assert found == sorted((f"kill{p}", seq) for p in range(PATIENTS) for seq in range(written))
+    samples = own_questdb.reader.query("SELECT seq, samples FROM waveforms WHERE patient = 'kill3' ORDER BY seq")
+    expected = [waveform("kill3", seq)[1][12] for seq in range(written)]
+    assert np.array_equal(np.array(samples["samples"].to_list()), np.array(expected))
+
+
+def test_a_drainer_that_is_killed_leaves_its_rows_to_the_next(own_questdb, broker):
+    broker.make_streams()
+    total = 4000
+    broker.publish_all(list(spill_messages(waveform("handover", seq) for seq in range(total))))
+    before = broker.waiting()
+    program = (
+        "import asyncio; from dataflows.settings import Settings; from connectors.questdb.drainer import Drainer; "
+        "asyncio.run(Drainer(Settings(), ack_wait_s=1.0).run())"
+    )
+    environment = {
+        "VITALS_NATS__URL": broker.url,
+        "VITALS_QUESTDB__HTTP_URL": own_questdb.settings.http_url,
+    }
+    for enough in (before - 1, 0):
+        process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+        until(lambda enough=enough: broker.waiting() <= enough)
+        process.kill()
+        process.wait()
+    own_questdb.reader.wait_applied()
+    assert own_questdb.reader.count("waveforms") == total
