@@ -1,16 +1,145 @@
-# The one command surface. CI calls only these recipes.
+# The one command surface: CI and the README call only these recipes.
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
 export UV_PROJECT_ENVIRONMENT := justfile_directory() / ".venv"
+# A build whose target folder or Python path came from the caller's shell would not be this checkout's.
+export VIRTUAL_ENV := justfile_directory() / ".venv"
 bin := justfile_directory() / ".venv/bin"
+# Clippy with all features builds PyO3, which asks this Python.
+export PYO3_PYTHON := justfile_directory() / ".venv/bin/python"
+proto_dir := "dataflows/contracts"
 
 # list the recipes
 default:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
-# install what is missing and build the Rust module in place
-setup:
-    {{bin}}/uv sync --no-install-project --quiet
-    {{bin}}/maturin develop --uv --profile develop --skip-install 2>&1 || just build
-    
-# build the Rust module in place
+# install the locked Python packages into .venv and build the Rust module in place (again after every pull)
+setup: _tools
+    @echo "setup: Python packages (uv.lock) into .venv"
+    @{{ bin }}/uv sync --locked --no-install-project --quiet
+    @{{ just_executable() }} build
+
+# build the Rust module dataflows._native in place (most of the speed of release at a third of its link time)
 build:
-    {{bin}}/maturin develop --uv --profile develop
+    @echo "build: dataflows._native (the first build compiles every crate: 2 to 5 minutes)"
+    @{{ bin }}/maturin develop --uv --profile develop
+
+# set up, start NATS and QuestDB, replay the recorded sample through the flow, print what arrived
+demo *ARGS: setup
+    @{{ bin }}/vitals demo {{ ARGS }}
+
+# start the local stack (NATS, QuestDB) and keep it until Ctrl-C
+up: _module
+    @{{ bin }}/vitals up
+
+# run the flow against the local stack
+flow: _module
+    @{{ bin }}/vitals flow
+
+# look at what is installed, running and configured
+doctor: _module
+    @{{ bin }}/vitals doctor
+
+# format Python and Rust
+fmt:
+    {{ bin }}/ruff check --select I --fix --quiet
+    {{ bin }}/ruff format
+    cargo fmt
+
+# check style, types, import rules and generated files
+lint: lint-python lint-rust generated
+
+# ruff, mypy --strict, import-linter
+lint-python:
+    {{ bin }}/ruff check
+    {{ bin }}/ruff format --check
+    {{ bin }}/mypy
+    {{ bin }}/lint-imports
+
+# cargo fmt and clippy (pedantic), warnings are errors
+lint-rust:
+    cargo fmt --check
+    cargo clippy --quiet --locked --all-features --all-targets -- -D warnings
+
+# check that the committed type stub says what the built module has
+stubs: _module
+    {{ bin }}/python -m mypy.stubtest dataflows._native
+
+# check that committed generated files (wire contract, settings page) are current
+generated: _module
+    #!/usr/bin/env bash
+    set -euo pipefail
+    fresh=$(mktemp -d)
+    trap 'rm -rf "$fresh"' EXIT
+    {{ bin }}/python -m grpc_tools.protoc -I . --python_out="$fresh" --pyi_out="$fresh" {{ proto_dir }}/vitals.proto
+    {{ bin }}/vitals settings --markdown > "$fresh/settings.md"
+    ok=true
+    for name in vitals_pb2.py vitals_pb2.pyi; do
+        diff -u {{ proto_dir }}/$name "$fresh/{{ proto_dir }}/$name" || { ok=false; echo "{{ proto_dir }}/$name is not what vitals.proto gives: run 'just proto'"; }
+    done
+    diff -u docs/settings.md "$fresh/settings.md" || { ok=false; echo "docs/settings.md is not what the settings are: run 'just docs'"; }
+    $ok && echo "generated files are current"
+
+# generate the Python code of the wire contract
+proto:
+    {{ bin }}/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. {{ proto_dir }}/vitals.proto
+
+# generate docs/settings.md
+docs: _module
+    {{ bin }}/vitals settings --markdown > docs/settings.md
+
+# run every test, Rust and Python (arguments go to pytest: `just test -k replay`)
+test *ARGS: test-rust
+    {{ bin }}/python -m pytest -n 2 {{ ARGS }}
+
+# run the Rust tests
+test-rust:
+    cargo test --quiet --locked --features puller
+
+# set up and pass everything: what CI runs
+ci: setup
+    @{{ just_executable() }} _say "style, types, imports, generated files" lint
+    @{{ just_executable() }} _say "type stub against the built module" stubs
+    @{{ just_executable() }} _say "tests" test
+    @echo; echo "everything passed"
+
+# remove what was built and the local stack's data
+clean:
+    rm -rf target .vitals dataflows/_native*.so
+
+[private]
+_say what recipe:
+    @echo; echo "=== {{ what }} (just {{ recipe }})"
+    @{{ just_executable() }} {{ recipe }}
+
+# Makes .venv if just came from elsewhere, and says in words what is missing before anything long starts.
+[private]
+_tools:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ -x {{ bin }}/python ] || python3 -m venv .venv
+    {{ bin }}/python - <<'PYTHON'
+    import shutil, subprocess, sys
+    problems = []
+    version = sys.version_info[:2]
+    if not (3, 11) <= version < (3, 13):
+        problems.append(
+            f"Python {version[0]}.{version[1]} is in .venv, but Bytewax 0.21 has packages for 3.11 and 3.12 only: "
+            "remove .venv and begin with `python3.12 -m venv .venv` (or python3.11)"
+        )
+    if shutil.which("cargo") is None:
+        problems.append("cargo is missing: install Rust 1.88 or newer from https://rustup.rs")
+    else:
+        rust = subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.split()
+        if len(rust) > 1 and tuple(map(int, rust[1].split("-")[0].split(".")[:2])) < (1, 88):
+            problems.append(f"Rust {rust[1]} is too old, 1.88 or newer is needed: `rustup update stable`")
+    if shutil.which("mvn") is None and shutil.which("java") is None:
+        problems.append("Maven is missing: it fetches QuestDB and brings Java 17 (`apt install maven`, `brew install maven`)")
+    if problems:
+        sys.exit("\n".join(f"setup: {problem}" for problem in problems))
+    PYTHON
+    [ -x {{ bin }}/uv ] || { echo "setup: uv into .venv"; {{ bin }}/python -m pip install --quiet --disable-pip-version-check uv; }
+
+[private]
+_module:
+    @ls dataflows/_native*.so >/dev/null 2>&1 || { echo "the Rust module is not built yet: run 'just setup'"; exit 1; }
