@@ -1,0 +1,285 @@
+//! The fall: from the staircase of past highs over a threshold to the turn, on the median of believed readings.
+
+use super::median::Median;
+use super::profile::Counts;
+use super::reading::pct;
+use super::staircase::Staircase;
+use super::{Desaturation, DesaturationKind};
+use crate::state::{Reader, StateError, Writer};
+
+/// A fall that has crossed the threshold fast enough to be scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    baseline: i32,
+    onset: u64,
+    nadir: i32,
+    nadir_at: u64,
+    /// Last sample near the valley, or below the baseline by the threshold.
+    low_at: u64,
+    /// `Provisional` has been told, so a scored event will be.
+    told: bool,
+}
+
+/// Finds falls in believed readings.
+#[derive(Debug, Clone)]
+pub(super) struct Falls {
+    counts: Counts,
+    median: Median,
+    stairs: Staircase,
+    /// Lowest median since the highest step, while `falling`.
+    valley: i32,
+    falling: bool,
+    open: Option<Open>,
+    /// No fall scored reaches back over this sample: there the level jumped.
+    jumped_at: u64,
+    /// Sample in the middle of the last window.
+    at: u64,
+    /// Last median.
+    level: i32,
+}
+
+impl Falls {
+    pub fn new(counts: Counts) -> Self {
+        Self {
+            counts,
+            median: Median::new(counts.median),
+            stairs: Staircase::new(counts.second),
+            valley: 0,
+            falling: false,
+            open: None,
+            jumped_at: 0,
+            at: 0,
+            level: 0,
+        }
+    }
+
+    /// Takes a believed reading.
+    #[inline]
+    pub fn push(&mut self, value: i32, now: u64, out: &mut Vec<Desaturation>) {
+        let (level, at) = self.median.push(value, now);
+        (self.level, self.at) = (level, at);
+        if self.falling {
+            self.fall(now, out);
+        } else {
+            self.stairs.push(level, at);
+            self.look(now, out);
+        }
+    }
+
+    /// No fall yet: is this one?
+    #[inline]
+    fn look(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        let Some(mut highest) = self.stairs.highest() else { return };
+        while self.at - highest.at > self.counts.longest {
+            self.stairs.pop();
+            match self.stairs.highest() {
+                Some(step) => highest = step,
+                None => return,
+            }
+        }
+        if highest.level - self.level >= self.counts.turn {
+            self.falling = true;
+            self.valley = self.level;
+            self.cross(now, out);
+        }
+    }
+
+    /// Down by a turn at least: a turn up, a crossing, or time passing.
+    fn fall(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        if self.level - self.valley >= self.counts.turn {
+            self.recovered(now, out);
+            return;
+        }
+        self.valley = self.valley.min(self.level);
+        if self.open.is_some() {
+            self.deepen(now, out);
+            return;
+        }
+        self.stairs.push(self.level, self.at);
+        self.cross(now, out);
+        if self.open.is_none() {
+            self.expire(now, out);
+        }
+    }
+
+    /// Opens an event where the level was higher by the threshold not long ago.
+    fn cross(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        let from = self.at.saturating_sub(self.counts.to_drop).max(self.jumped_at);
+        let Some(step) = self.stairs.highest_since(from) else { return };
+        if !self.deep(step.level) {
+            return;
+        }
+        let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step.at);
+        let nadir_at = self.median.lowest_at().max(onset);
+        let open =
+            Open { baseline: step.level, onset, nadir: self.median.lowest(), nadir_at, low_at: self.at, told: false };
+        self.open = Some(open);
+        self.deepen(now, out);
+    }
+
+    /// Is the present level below `baseline` by the threshold? The median may fall short of it by what a level
+    /// tolerates, because it rounds off the tip of a narrow valley.
+    #[inline]
+    fn deep(&self, baseline: i32) -> bool {
+        baseline - self.level >= self.counts.drop - self.counts.level
+            && baseline - self.median.lowest() >= self.counts.drop
+    }
+
+    fn deepen(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        let (at, level, valley, counts) = (self.at, self.level, self.valley, &self.counts);
+        let Some(open) = &mut self.open else { return };
+        if level <= valley && self.median.lowest() < open.nadir {
+            (open.nadir, open.nadir_at) = (self.median.lowest(), self.median.lowest_at());
+        }
+        if level <= (valley + counts.level).max(open.baseline - counts.drop + counts.level) {
+            open.low_at = at;
+        }
+        if !open.told && open.low_at - open.onset >= counts.shortest {
+            open.told = true;
+            out.push(event(DesaturationKind::Provisional, open, at, now));
+        }
+        if at - open.onset >= counts.longest || (!open.told && at - open.low_at >= counts.shortest) {
+            self.close(DesaturationKind::Sustained, now, out);
+        }
+    }
+
+    /// The level has turned up.
+    fn recovered(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        if self.open.is_some() {
+            self.close(DesaturationKind::Final, now, out);
+        } else {
+            self.restart();
+        }
+    }
+
+    /// A fall too slow or too sudden to be scored counts when it lasts.
+    fn expire(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        let Some(highest) = self.stairs.highest() else { return };
+        if self.at - highest.at >= self.counts.longest && !self.lasting(now, out) {
+            self.stairs.pop();
+            self.settle();
+        }
+    }
+
+    /// After the highest step is gone: is the level still below the next one by a turn?
+    fn settle(&mut self) {
+        match self.stairs.highest() {
+            Some(step) => self.falling = step.level - self.level >= self.counts.turn,
+            None => self.restart(),
+        }
+    }
+
+    /// Reports what has not been scored but is still down by the threshold.
+    fn lasting(&mut self, now: u64, out: &mut Vec<Desaturation>) -> bool {
+        let Some(highest) = self.stairs.highest() else { return false };
+        if !self.deep(highest.level) {
+            return false;
+        }
+        let onset = self.stairs.last_above(highest.level - self.counts.level).unwrap_or(highest.at);
+        if self.at - onset < self.counts.shortest {
+            return false;
+        }
+        let nadir_at = self.median.lowest_at().max(onset);
+        let nadir = self.median.lowest();
+        let open = Open { baseline: highest.level, onset, nadir, nadir_at, low_at: self.at, told: true };
+        out.push(event(DesaturationKind::Provisional, &open, self.at, now));
+        self.open = Some(open);
+        self.close(DesaturationKind::Sustained, now, out);
+        true
+    }
+
+    /// Tells what became of the event, if it was announced, and begins anew at the present level.
+    fn close(&mut self, kind: DesaturationKind, now: u64, out: &mut Vec<Desaturation>) {
+        if let Some(open) = self.open.take()
+            && open.told
+        {
+            out.push(event(kind, &open, self.at, now));
+        }
+        self.restart();
+    }
+
+    /// The present level becomes the first step.
+    fn restart(&mut self) {
+        self.falling = false;
+        self.open = None;
+        self.stairs.clear();
+        self.stairs.push(self.level, self.at);
+    }
+
+    /// The level has jumped to `value` and stays there: what was open is cut off before the jump.
+    pub fn jump(&mut self, value: i32, now: u64, out: &mut Vec<Desaturation>) {
+        let down = value < self.level;
+        if down && self.open.is_some() {
+            self.close(DesaturationKind::Truncated, now, out);
+        }
+        self.median.clear();
+        self.jumped_at = now;
+        self.push(value, now, out);
+    }
+
+    /// The series breaks off; nothing reaches over the break.
+    pub fn gap(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        self.close(DesaturationKind::Truncated, now, out);
+        self.forget();
+    }
+
+    /// The series ends.
+    pub fn end(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        if self.open.is_some() {
+            self.close(DesaturationKind::Sustained, now, out);
+        } else if self.falling {
+            self.lasting(now, out);
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.median.clear();
+        self.stairs.clear();
+        self.falling = false;
+        self.open = None;
+    }
+
+    /// Appends the state; times as distance from `now`.
+    pub fn write(&self, writer: &mut Writer, now: u64) {
+        let ago = |at: u64| now - at;
+        writer.put(&[self.valley, self.level]).put(&[ago(self.jumped_at), ago(self.at)]);
+        writer.put(&[u8::from(self.falling), u8::from(self.open.is_some())]);
+        if let Some(open) = &self.open {
+            writer.put(&[open.baseline, open.nadir]);
+            writer.put(&[open.onset, open.nadir_at, open.low_at].map(ago)).one(u8::from(open.told));
+        }
+        self.median.write(writer, now);
+        self.stairs.write(writer, now);
+    }
+
+    /// Reads the state back.
+    pub fn read(reader: &mut Reader<'_>, counts: Counts, now: u64) -> Result<Self, StateError> {
+        let mut falls = Self::new(counts);
+        let back = |ago: u64| now.checked_sub(ago).ok_or(StateError::Value("time before the series"));
+        (falls.valley, falls.level) = (reader.one()?, reader.one()?);
+        (falls.jumped_at, falls.at) = (back(reader.one()?)?, back(reader.one()?)?);
+        falls.falling = reader.one::<u8>()? != 0;
+        if reader.one::<u8>()? != 0 {
+            let (baseline, nadir) = (reader.one()?, reader.one()?);
+            let (onset, nadir_at, low_at) = (back(reader.one()?)?, back(reader.one()?)?, back(reader.one()?)?);
+            falls.open = Some(Open { baseline, onset, nadir, nadir_at, low_at, told: reader.one::<u8>()? != 0 });
+        }
+        falls.median = Median::read(reader, counts.median, now)?;
+        falls.stairs = Staircase::read(reader, counts.second, now)?;
+        Ok(falls)
+    }
+}
+
+fn event(kind: DesaturationKind, open: &Open, end: u64, decided: u64) -> Desaturation {
+    Desaturation {
+        kind,
+        onset: open.onset,
+        nadir_at: open.nadir_at,
+        end: end.max(open.nadir_at),
+        baseline: pct(open.baseline),
+        nadir: pct(open.nadir),
+        drop: pct(open.baseline - open.nadir),
+        decided,
+    }
+}
