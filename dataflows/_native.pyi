@@ -96,3 +96,90 @@ class QrsDetector:
         Raises:
             ValueError: The bytes are damaged or of another kind or version.
         """
+
+@final
+class Desaturation:
+    """A fall of SpO2. Times are seconds from the series' first sample, missing samples included.
+
+    `onset_s <= nadir_s <= end_s <= decided_s`. Events compare equal when every field is equal.
+
+    Attributes:
+        kind: `provisional`: deep and long enough already; exactly one scored event of the same onset follows.
+            Scored are `final`: recovered; `sustained`: not 180 s after its onset, or at the end of the series;
+            `truncated`: cut off by a gap of more than 30 s, or by a step that no body makes.
+        onset_s: Last sample on the level before the fall.
+        nadir_s: First sample at the lowest reading.
+        end_s: Where it had recovered by the hysteresis, or the last sample seen.
+        decided_s: The sample that made it certain.
+        baseline: SpO2 before the fall, %.
+        nadir: Lowest SpO2, %.
+        drop: Their difference in points, at least the detector's threshold.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def onset_s(self) -> float: ...
+    @property
+    def nadir_s(self) -> float: ...
+    @property
+    def end_s(self) -> float: ...
+    @property
+    def decided_s(self) -> float: ...
+    @property
+    def baseline(self) -> float: ...
+    @property
+    def nadir(self) -> float: ...
+    @property
+    def drop(self) -> float: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class DesaturationDetector:
+    """Streaming detector of desaturations in one SpO2 series.
+
+    NaN, infinity and whatever lies outside 50 to 100 % (0, 127, 255) is no reading. float32 and float64 give the same
+    events, and so does any way of cutting the series into pushes.
+
+    Args:
+        fs_hz: Samples per second, 0.1 to 10.
+        drop: Least depth of an event in points, 0.5 to 50; 3 for ODI3, 4 for ODI4.
+        profile: Rules it scores by: `standard`, `sensitive` or `averaged` (docs/benchmarks/oximetry.md).
+
+    Raises:
+        ValueError: The rate or depth is outside its range, or there is no such profile.
+    """
+
+    def __new__(cls, fs_hz: float = 1.0, drop: float = 3.0, *, profile: str = "standard") -> DesaturationDetector: ...
+    @property
+    def fs_hz(self) -> float: ...
+    @property
+    def drop(self) -> float: ...
+    @property
+    def profile(self) -> str: ...
+    @property
+    def samples(self) -> int:
+        """Samples pushed so far, missing ones included."""
+    def push(self, values: npt.ArrayLike) -> list[Desaturation]:
+        """Pushes readings and returns the events that became certain, at most 240 s after their end.
+
+        Args:
+            values: SpO2 in %, one-dimensional, any length; NaN where there is no reading.
+
+        Raises:
+            TypeError: Not real numbers; nothing was pushed.
+            ValueError: Not one-dimensional; nothing was pushed.
+        """
+    def flush(self) -> list[Desaturation]:
+        """Ends the series and returns what is still down; a later push begins anew on the same time axis."""
+    def snapshot(self) -> bytes:
+        """State as versioned bytes, at most 2048."""
+    @classmethod
+    def restore(cls, snapshot: bytes) -> DesaturationDetector:
+        """The detector that wrote these bytes.
+
+        Raises:
+            ValueError: The bytes are damaged or of another kind or version.
+        """

@@ -4,6 +4,6 @@ All of them are written in Rust, keep bounded memory, give the same events howev
 state over a restart by `snapshot()` and `restore()`.
 """
 
-from dataflows._native import LeadOutput, QrsDetector
+from dataflows._native import Desaturation, DesaturationDetector, LeadOutput, QrsDetector
 
-__all__ = ["LeadOutput", "QrsDetector"]
+__all__ = ["Desaturation", "DesaturationDetector", "LeadOutput", "QrsDetector"]

@@ -169,7 +169,7 @@ impl SpO2Alarms {
     pub fn flush(&mut self, _out: &mut Vec<SpO2AlarmEvent>) {}
 
     fn samples_in(&self, seconds: f64) -> u64 {
-        (seconds * self.fs_hz).round() as u64
+        (seconds * self.fs_hz - 1e-9).ceil() as u64 // never less than what a delay says
     }
 
     fn read(&mut self, value: i32, now: u64, out: &mut Vec<SpO2AlarmEvent>) {
@@ -208,11 +208,11 @@ impl SpO2Alarms {
     fn sat_seconds(&mut self, value: i32, now: u64, elapsed: u64) -> Option<Change> {
         let limit = self.limits.sat_seconds?;
         let since = self.sat_seconds.step(value, now, elapsed, &limit, self.fs_hz);
+        let clear = self.samples_in(self.limits.clear_s);
         let watch = &mut self.watches[SpO2Rule::SatSeconds as usize];
         if watch.raised().is_none() {
             return since.map(|since| watch.raise(since));
         }
-        let clear = (self.limits.clear_s * self.fs_hz).round() as u64;
         let side = below(value, limit.limit_pct, self.limits.clear_margin_pct);
         let change = watch.step(side, now, elapsed, 0, clear)?;
         self.sat_seconds = SatSeconds::default();

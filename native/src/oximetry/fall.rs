@@ -12,8 +12,6 @@ use crate::state::{Reader, StateError, Writer};
 struct Open {
     baseline: i32,
     onset: u64,
-    nadir: i32,
-    nadir_at: u64,
     /// Last sample near the valley, or below the baseline by the threshold.
     low_at: u64,
     /// `Provisional` has been told, so a scored event will be.
@@ -26,9 +24,13 @@ pub(super) struct Falls {
     counts: Counts,
     median: Median,
     stairs: Staircase,
-    /// Lowest median since the highest step, while `falling`.
-    valley: i32,
+    /// Below the highest step by a turn, and not turned up since.
     falling: bool,
+    /// Lowest median while `falling`.
+    valley: i32,
+    /// Lowest reading in the window of the valley, and its first sample.
+    nadir: i32,
+    nadir_at: u64,
     open: Option<Open>,
     /// No fall scored reaches back over this sample: there the level jumped.
     jumped_at: u64,
@@ -44,8 +46,10 @@ impl Falls {
             counts,
             median: Median::new(counts.median),
             stairs: Staircase::new(counts.second),
-            valley: 0,
             falling: false,
+            valley: 0,
+            nadir: 0,
+            nadir_at: 0,
             open: None,
             jumped_at: 0,
             at: 0,
@@ -79,8 +83,20 @@ impl Falls {
         }
         if highest.level - self.level >= self.counts.turn {
             self.falling = true;
-            self.valley = self.level;
+            (self.valley, self.nadir) = (self.level, i32::MAX);
+            self.lower();
             self.cross(now, out);
+        }
+    }
+
+    /// Keeps valley and nadir.
+    #[inline]
+    fn lower(&mut self) {
+        if self.level <= self.valley {
+            self.valley = self.level;
+            if self.median.lowest() < self.nadir {
+                (self.nadir, self.nadir_at) = (self.median.lowest(), self.median.lowest_at());
+            }
         }
     }
 
@@ -90,7 +106,7 @@ impl Falls {
             self.recovered(now, out);
             return;
         }
-        self.valley = self.valley.min(self.level);
+        self.lower();
         if self.open.is_some() {
             self.deepen(now, out);
             return;
@@ -110,9 +126,7 @@ impl Falls {
             return;
         }
         let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step.at);
-        let nadir_at = self.median.lowest_at().max(onset);
-        let open =
-            Open { baseline: step.level, onset, nadir: self.median.lowest(), nadir_at, low_at: self.at, told: false };
+        let open = Open { baseline: step.level, onset, low_at: self.at, told: false };
         self.open = Some(open);
         self.deepen(now, out);
     }
@@ -125,20 +139,21 @@ impl Falls {
             && baseline - self.median.lowest() >= self.counts.drop
     }
 
+    /// The event goes on: told once it is long enough, over when it lasts or was too short to tell.
     fn deepen(&mut self, now: u64, out: &mut Vec<Desaturation>) {
-        let (at, level, valley, counts) = (self.at, self.level, self.valley, &self.counts);
-        let Some(open) = &mut self.open else { return };
-        if level <= valley && self.median.lowest() < open.nadir {
-            (open.nadir, open.nadir_at) = (self.median.lowest(), self.median.lowest_at());
-        }
-        if level <= (valley + counts.level).max(open.baseline - counts.drop + counts.level) {
+        let (at, counts) = (self.at, &self.counts);
+        let Some(mut open) = self.open else { return };
+        if self.level <= (self.valley + counts.level).max(open.baseline - counts.drop + counts.level) {
             open.low_at = at;
         }
-        if !open.told && open.low_at - open.onset >= counts.shortest {
-            open.told = true;
-            out.push(event(DesaturationKind::Provisional, open, at, now));
+        let told = open.told;
+        open.told |= open.low_at - open.onset >= counts.shortest;
+        let over = at - open.onset >= counts.longest || (!open.told && at - open.low_at >= counts.shortest);
+        self.open = Some(open);
+        if open.told && !told {
+            out.push(self.event(DesaturationKind::Provisional, open, now));
         }
-        if at - open.onset >= counts.longest || (!open.told && at - open.low_at >= counts.shortest) {
+        if over {
             self.close(DesaturationKind::Sustained, now, out);
         }
     }
@@ -179,10 +194,8 @@ impl Falls {
         if self.at - onset < self.counts.shortest {
             return false;
         }
-        let nadir_at = self.median.lowest_at().max(onset);
-        let nadir = self.median.lowest();
-        let open = Open { baseline: highest.level, onset, nadir, nadir_at, low_at: self.at, told: true };
-        out.push(event(DesaturationKind::Provisional, &open, self.at, now));
+        let open = Open { baseline: highest.level, onset, low_at: self.at, told: true };
+        out.push(self.event(DesaturationKind::Provisional, open, now));
         self.open = Some(open);
         self.close(DesaturationKind::Sustained, now, out);
         true
@@ -193,9 +206,23 @@ impl Falls {
         if let Some(open) = self.open.take()
             && open.told
         {
-            out.push(event(kind, &open, self.at, now));
+            out.push(self.event(kind, open, now));
         }
         self.restart();
+    }
+
+    fn event(&self, kind: DesaturationKind, open: Open, now: u64) -> Desaturation {
+        let nadir_at = self.nadir_at.max(open.onset);
+        Desaturation {
+            kind,
+            onset: open.onset,
+            nadir_at,
+            end: self.at.max(nadir_at),
+            baseline: pct(open.baseline),
+            nadir: pct(self.nadir),
+            drop: pct(open.baseline - self.nadir),
+            decided: now,
+        }
     }
 
     /// The present level becomes the first step.
@@ -243,11 +270,11 @@ impl Falls {
     /// Appends the state; times as distance from `now`.
     pub fn write(&self, writer: &mut Writer, now: u64) {
         let ago = |at: u64| now - at;
-        writer.put(&[self.valley, self.level]).put(&[ago(self.jumped_at), ago(self.at)]);
+        writer.put(&[self.valley, self.nadir, self.level]);
+        writer.put(&[self.jumped_at, self.at, self.nadir_at].map(ago));
         writer.put(&[u8::from(self.falling), u8::from(self.open.is_some())]);
         if let Some(open) = &self.open {
-            writer.put(&[open.baseline, open.nadir]);
-            writer.put(&[open.onset, open.nadir_at, open.low_at].map(ago)).one(u8::from(open.told));
+            writer.one(open.baseline).put(&[open.onset, open.low_at].map(ago)).one(u8::from(open.told));
         }
         self.median.write(writer, now);
         self.stairs.write(writer, now);
@@ -257,29 +284,17 @@ impl Falls {
     pub fn read(reader: &mut Reader<'_>, counts: Counts, now: u64) -> Result<Self, StateError> {
         let mut falls = Self::new(counts);
         let back = |ago: u64| now.checked_sub(ago).ok_or(StateError::Value("time before the series"));
-        (falls.valley, falls.level) = (reader.one()?, reader.one()?);
-        (falls.jumped_at, falls.at) = (back(reader.one()?)?, back(reader.one()?)?);
+        (falls.valley, falls.nadir, falls.level) = (reader.one()?, reader.one()?, reader.one()?);
+        (falls.jumped_at, falls.at, falls.nadir_at) =
+            (back(reader.one()?)?, back(reader.one()?)?, back(reader.one()?)?);
         falls.falling = reader.one::<u8>()? != 0;
         if reader.one::<u8>()? != 0 {
-            let (baseline, nadir) = (reader.one()?, reader.one()?);
-            let (onset, nadir_at, low_at) = (back(reader.one()?)?, back(reader.one()?)?, back(reader.one()?)?);
-            falls.open = Some(Open { baseline, onset, nadir, nadir_at, low_at, told: reader.one::<u8>()? != 0 });
+            let baseline = reader.one()?;
+            let (onset, low_at) = (back(reader.one()?)?, back(reader.one()?)?);
+            falls.open = Some(Open { baseline, onset, low_at, told: reader.one::<u8>()? != 0 });
         }
         falls.median = Median::read(reader, counts.median, now)?;
         falls.stairs = Staircase::read(reader, counts.second, now)?;
         Ok(falls)
-    }
-}
-
-fn event(kind: DesaturationKind, open: &Open, end: u64, decided: u64) -> Desaturation {
-    Desaturation {
-        kind,
-        onset: open.onset,
-        nadir_at: open.nadir_at,
-        end: end.max(open.nadir_at),
-        baseline: pct(open.baseline),
-        nadir: pct(open.nadir),
-        drop: pct(open.baseline - open.nadir),
-        decided,
     }
 }
