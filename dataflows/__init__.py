@@ -1,0 +1,1 @@
+"""Computation: contracts, monitors, alerts, and the graph. No I/O, except that the graph wires connectors in."""

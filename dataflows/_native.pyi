@@ -1,4 +1,5 @@
-from typing import final
+from collections.abc import Sequence
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -183,3 +184,161 @@ class DesaturationDetector:
         Raises:
             ValueError: The bytes are damaged or of another kind or version.
         """
+
+# --- wire -----------------------------------------------------------------------------------------------------------
+
+@final
+class Messages:
+    """Raw messages and ticks of one patient in log order."""
+
+    @staticmethod
+    def build(entries: Sequence[tuple[bytes, int, int, bytes]]) -> Messages:
+        """From (stored subject, log_seq, log_ns, payload); an entry with an empty subject is a tick."""
+
+    def entries(self) -> list[tuple[bytes, int, int, bytes]]:
+        """The list as `build` takes it."""
+
+    def __len__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Items:
+    """Frames, commands and ticks of one patient that passed the validator, in log order."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    def split(self, at: int) -> tuple[Items, Items]:
+        """The list cut before item `at`."""
+
+    def __len__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    @staticmethod
+    def _rebuild(tenant: str, patient: str, entries: Sequence[tuple[bytes, int, int, bytes]]) -> Items: ...
+
+@final
+class Reject:
+    """A message that could not be taken: reason, detail, and the message as it came."""
+
+    @property
+    def reason(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def log_seq(self) -> int: ...
+    @property
+    def log_ns(self) -> int: ...
+    @property
+    def payload(self) -> bytes: ...
+
+@final
+class Command:
+    """A command of a person or program."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def idempotency_key(self) -> str: ...
+    @property
+    def argument_json(self) -> str: ...
+    @property
+    def log_seq(self) -> int: ...
+    @property
+    def log_ns(self) -> int: ...
+
+@final
+class Validator:
+    """The validator of the wire contract; gateways and the device check ask the same one as the flow."""
+
+    def __new__(
+        cls, *, max_ahead_s: float = 300.0, keep_waves_h: float = 72.0, keep_rows_h: float = 2160.0
+    ) -> Validator: ...
+    def check(self, key: str, messages: Messages) -> tuple[Items, list[Reject]]:
+        """Checks the messages of the patient `tenant/patient`: what passed, in log order, and what was refused."""
+
+def rejection_reasons() -> list[tuple[str, str]]:
+    """Every rejection reason: (name, one sentence)."""
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+@final
+class Signals:
+    """The step `signals` of one patient: order, clock, detectors."""
+
+    def __new__(cls, *, reorder_s: float = 2.0) -> Signals: ...
+    def on_items(self, items: Items) -> Output:
+        """Takes items in log order and returns what they led to."""
+
+    def snapshot(self) -> bytes:
+        """Versioned snapshot."""
+
+    @staticmethod
+    def restore(snapshot: bytes, *, reorder_s: float = 2.0) -> Signals:
+        """The patient of a snapshot; ValueError where it is damaged or of an unknown version."""
+
+@final
+class Output:
+    """What one list of items led to. Rows are made when somebody asks for them."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def log_ns(self) -> int: ...
+    def rows(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
+        """(table, rows) in the column order of `dataflows.contracts.tables`."""
+
+    @property
+    def has_rows(self) -> bool: ...
+    @property
+    def has_events(self) -> bool: ...
+    @property
+    def events(self) -> list[Detection | Command]: ...
+    @property
+    def rejects(self) -> list[Reject]: ...
+    @property
+    def counts(self) -> tuple[int, int, int, int, int, int]:
+        """(received, stored, late, duplicate, rejected, samples)."""
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Detection:
+    """A condition began or ended."""
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def raised(self) -> bool: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def boot(self) -> int: ...
+    @property
+    def signal(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def onset(self) -> int: ...
+    @property
+    def onset_ns(self) -> int: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def evidence_ns(self) -> tuple[int, int]: ...
+    @property
+    def sample_ns(self) -> int: ...
+    @property
+    def log_seq(self) -> int: ...
+    @property
+    def log_ns(self) -> int: ...

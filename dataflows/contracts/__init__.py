@@ -1,0 +1,1 @@
+"""The wire contract and the tables: what the parts agree on."""

@@ -1,0 +1,1 @@
+"""The monitors of one patient, engine-free, and their Bytewax shells."""

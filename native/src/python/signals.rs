@@ -1,9 +1,332 @@
 //! Binding of `crate::signals`.
 
+use numpy::PyArray1;
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::signals::{self, Config, Event, ObservationRow, Observed, Origin, WaveRow};
+use crate::wire::{facts_of, ucum};
+
+use super::wire::{Command, Items, Reject};
+
+/// The step `signals` of one patient: order, clock, detectors. See `dataflows.monitor.signals`.
+#[pyclass(module = "dataflows._native")]
+pub struct Signals {
+    inner: signals::Signals,
+}
+
+#[pymethods]
+impl Signals {
+    #[new]
+    #[pyo3(signature = (*, reorder_s = 2.0))]
+    fn new(reorder_s: f64) -> PyResult<Self> {
+        Ok(Self { inner: signals::Signals::new(config(reorder_s)?) })
+    }
+
+    /// Takes items in log order and returns what they led to.
+    fn on_items(&mut self, py: Python<'_>, items: &Items) -> Output {
+        let mut inner = signals::Output::default();
+        let log_ns = py.detach(|| {
+            self.inner.on_items(&items.items, &mut inner);
+            self.inner.log_ns()
+        });
+        Output { tenant: items.tenant.clone(), patient: items.patient.clone(), log_ns, inner }
+    }
+
+    /// Versioned snapshot.
+    fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.inner.snapshot())
+    }
+
+    /// The patient of a snapshot; `ValueError` where it is damaged or of an unknown version.
+    #[staticmethod]
+    #[pyo3(signature = (snapshot, *, reorder_s = 2.0))]
+    fn restore(snapshot: &[u8], reorder_s: f64) -> PyResult<Self> {
+        let inner = signals::Signals::restore(snapshot, config(reorder_s)?);
+        Ok(Self { inner: inner.map_err(|error| PyValueError::new_err(error.to_string()))? })
+    }
+}
+
+fn config(reorder_s: f64) -> PyResult<Config> {
+    if !(0.0..=60.0).contains(&reorder_s) {
+        return Err(PyValueError::new_err(format!("reorder_s must be between 0 and 60, not {reorder_s}")));
+    }
+    Ok(Config { reorder_ns: (reorder_s * 1e9) as i64 })
+}
+
+/// What one list of items led to. Rows are made when somebody asks for them.
+#[pyclass(module = "dataflows._native", frozen)]
+pub struct Output {
+    /// Organisation.
+    #[pyo3(get)]
+    tenant: String,
+    /// Patient.
+    #[pyo3(get)]
+    patient: String,
+    /// Log time of the last item.
+    #[pyo3(get)]
+    log_ns: i64,
+    inner: signals::Output,
+}
+
+#[pymethods]
+impl Output {
+    /// (table, rows) in the column order of `dataflows.contracts.tables`.
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Vec<(&'static str, Bound<'py, PyList>)>> {
+        let names = Names {
+            py,
+            tenant: self.tenant.as_str().into_py_any(py)?,
+            patient: self.patient.as_str().into_py_any(py)?,
+        };
+        let out = &self.inner;
+        let mut tables = Vec::new();
+        let mut add = |name: &'static str, rows: Vec<PyResult<Bound<'py, PyTuple>>>| -> PyResult<()> {
+            if !rows.is_empty() {
+                tables.push((name, PyList::new(py, rows.into_iter().collect::<PyResult<Vec<_>>>()?)?));
+            }
+            Ok(())
+        };
+        add("waveforms", out.waveforms.iter().map(|row| names.waveform(row)).collect())?;
+        add("observations", out.observations.iter().map(|row| names.observation(row)).collect())?;
+        add(
+            "beats",
+            out.beats
+                .iter()
+                .map(|row| {
+                    let rest =
+                        (row.sample, "qrs", null_nan(row.rr_ms), f64::from(row.confidence), row.label, row.log_ns);
+                    names.row(row.ts, &row.origin, rest)
+                })
+                .collect(),
+        )?;
+        add(
+            "desaturations",
+            out.desaturations
+                .iter()
+                .map(|row| {
+                    let rest =
+                        (row.kind, "zigzag", row.nadir_ns, row.end_ns, row.baseline, row.nadir, row.drop, row.log_ns);
+                    names.row(row.ts, &row.origin, rest)
+                })
+                .collect(),
+        )?;
+        add(
+            "quality",
+            out.quality
+                .iter()
+                .map(|row| {
+                    names.row(row.ts, &row.origin, (row.reason, row.value, row.first_sample, row.samples, row.log_ns))
+                })
+                .collect(),
+        )?;
+        add(
+            "late_frames",
+            out.late_frames
+                .iter()
+                .map(|row| names.row(row.ts, &row.origin, (row.reason, row.lag_ms, row.log_ns, row.log_seq)))
+                .collect(),
+        )?;
+        Ok(tables)
+    }
+
+    /// Whether there is anything to store.
+    #[getter]
+    fn has_rows(&self) -> bool {
+        let out = &self.inner;
+        !(out.waveforms.is_empty()
+            && out.observations.is_empty()
+            && out.beats.is_empty()
+            && out.desaturations.is_empty()
+            && out.quality.is_empty()
+            && out.late_frames.is_empty())
+    }
+
+    /// Whether the judge has anything to hear.
+    #[getter]
+    fn has_events(&self) -> bool {
+        !self.inner.events.is_empty()
+    }
+
+    /// Pickling, for the way to a sink in another process of the cluster: only the rows are wanted there.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let stored = py.import("dataflows.monitor.rows")?.getattr("StoredRows")?;
+        Ok((stored, (self.rows(py)?,).into_pyobject(py)?))
+    }
+
+    /// Detections and commands in log order.
+    #[getter]
+    fn events(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let event = |event: &Event| match event {
+            Event::Detection(found) => Detection { inner: found.clone() }.into_py_any(py),
+            Event::Command(command) => Command::from(command).into_py_any(py),
+        };
+        self.inner.events.iter().map(event).collect()
+    }
+
+    /// Frames that contradict others.
+    #[getter]
+    fn rejects(&self) -> Vec<Reject> {
+        self.inner.rejects.iter().map(Reject::from).collect()
+    }
+
+    /// (received, stored, late, duplicate, rejected, samples).
+    #[getter]
+    fn counts(&self) -> (u64, u64, u64, u64, u64, u64) {
+        let counts = &self.inner.counts;
+        (counts.received, counts.stored, counts.late, counts.duplicate, counts.rejected, counts.samples)
+    }
+}
+
+/// Builds row tuples; the names of tenant and patient are made once per list.
+struct Names<'py> {
+    py: Python<'py>,
+    tenant: Py<PyAny>,
+    patient: Py<PyAny>,
+}
+
+impl<'py> Names<'py> {
+    fn row<T>(&self, ts: i64, origin: &Origin, rest: T) -> PyResult<Bound<'py, PyTuple>>
+    where
+        T: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+    {
+        let py = self.py;
+        let frame = (ts, &self.tenant, &self.patient, &*origin.device, origin.boot, origin.signal, origin.seq);
+        let (frame, rest) = (frame.into_pyobject(py)?, rest.into_pyobject(py)?);
+        Ok(frame.as_sequence().concat(rest.as_sequence())?.cast_into::<PyTuple>()?)
+    }
+
+    fn waveform(&self, row: &WaveRow) -> PyResult<Bound<'py, PyTuple>> {
+        let lsb = row.wave.lsb;
+        let physical = |count| if count == i16::MIN { f64::NAN } else { f64::from(count) * lsb };
+        let samples: Vec<f64> = row.wave.counts().map(physical).collect();
+        let samples = PyArray1::from_vec(self.py, samples);
+        let fs_hz = f64::from(row.wave.fs_mhz) / 1000.0;
+        let rest = (fs_hz, lsb, row.wave.status, row.stored, row.first_sample, samples, row.device_ns, row.log_ns);
+        self.row(row.ts, &row.origin, rest)
+    }
+
+    fn observation(&self, row: &ObservationRow) -> PyResult<Bound<'py, PyTuple>> {
+        match &row.value {
+            Observed::Reading(reading) => {
+                let name = facts_of(reading.code).map_or("", |facts| facts.name);
+                let quality = (reading.quality_pct > 0).then_some(reading.quality_pct);
+                let head = (name, null_nan(reading.value), ucum(reading.unit), quality, reading.status);
+                self.observed(row, head, reading.suspect, reading.device_ns)
+            }
+            Observed::Answer { code, value, device_ns } => {
+                self.observed(row, (code.as_str(), Some(*value), "1", None, 0), false, *device_ns)
+            }
+        }
+    }
+
+    fn observed(
+        &self,
+        row: &ObservationRow,
+        (code, value, unit, quality, status): (&str, Option<f64>, &str, Option<u32>, u32),
+        suspect: bool,
+        device_ns: i64,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let averaging_s = (row.averaging_s > 0.0).then_some(f64::from(row.averaging_s));
+        let rest = (
+            code,
+            value,
+            unit,
+            quality,
+            status,
+            suspect,
+            row.stored,
+            averaging_s,
+            row.first_sample,
+            device_ns,
+            row.log_ns,
+        );
+        self.row(row.ts, &row.origin, rest)
+    }
+}
+
+/// The database's null stands for "not known".
+fn null_nan(value: f64) -> Option<f64> {
+    (!value.is_nan()).then_some(value)
+}
+
+/// A condition began or ended.
+#[pyclass(module = "dataflows._native", frozen)]
+pub struct Detection {
+    inner: signals::Detection,
+}
+
+#[pymethods]
+impl Detection {
+    #[getter]
+    fn rule(&self) -> &'static str {
+        self.inner.rule
+    }
+    #[getter]
+    fn raised(&self) -> bool {
+        self.inner.raised
+    }
+    #[getter]
+    fn device(&self) -> &str {
+        &self.inner.origin.device
+    }
+    #[getter]
+    fn boot(&self) -> u64 {
+        self.inner.origin.boot
+    }
+    #[getter]
+    fn signal(&self) -> &'static str {
+        self.inner.origin.signal
+    }
+    #[getter]
+    fn seq(&self) -> u64 {
+        self.inner.origin.seq
+    }
+    #[getter]
+    fn code(&self) -> &'static str {
+        self.inner.code
+    }
+    #[getter]
+    fn onset(&self) -> u64 {
+        self.inner.onset
+    }
+    #[getter]
+    fn onset_ns(&self) -> i64 {
+        self.inner.onset_ns
+    }
+    #[getter]
+    fn value(&self) -> f64 {
+        self.inner.value
+    }
+    #[getter]
+    fn limit(&self) -> f64 {
+        self.inner.limit
+    }
+    #[getter]
+    fn evidence_ns(&self) -> (i64, i64) {
+        self.inner.evidence_ns
+    }
+    #[getter]
+    fn sample_ns(&self) -> i64 {
+        self.inner.sample_ns
+    }
+    #[getter]
+    fn log_seq(&self) -> u64 {
+        self.inner.log_seq
+    }
+    #[getter]
+    fn log_ns(&self) -> i64 {
+        self.inner.log_ns
+    }
+    fn __repr__(&self) -> String {
+        format!("Detection({:?})", self.inner)
+    }
+}
 
 /// Adds this concern's classes and functions.
-#[allow(clippy::unnecessary_wraps)]
-pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Signals>()?;
+    module.add_class::<Output>()?;
+    module.add_class::<Detection>()
 }

@@ -1,7 +1,10 @@
 //! What the monitor takes: frames, commands and ticks that passed the validator.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::RawMessage;
 use super::proto::{Code, Signal, Unit};
 
 /// A number measured at a moment.
@@ -148,10 +151,10 @@ pub struct Command {
 /// An entry of a patient's log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// A frame.
-    Frame(Box<Frame>),
-    /// A command.
-    Command(Box<Command>),
+    /// A frame, and the message that brought it: its bytes are kept for the case that it contradicts another frame.
+    Frame(Arc<Frame>, RawMessage),
+    /// A command, and the message that brought it.
+    Command(Box<Command>, RawMessage),
     /// Log time has come this far.
     Tick {
         /// Sequence of the broker's tick.
@@ -165,8 +168,8 @@ impl Item {
     /// (sequence, log time).
     pub fn place(&self) -> (u64, i64) {
         match self {
-            Self::Frame(frame) => (frame.log_seq, frame.log_ns),
-            Self::Command(command) => (command.log_seq, command.log_ns),
+            Self::Frame(frame, _) => (frame.log_seq, frame.log_ns),
+            Self::Command(command, _) => (command.log_seq, command.log_ns),
             Self::Tick { log_seq, log_ns } => (*log_seq, *log_ns),
         }
     }

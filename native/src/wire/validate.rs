@@ -1,5 +1,7 @@
 //! The one validator: the flow, the gateways and the device check all ask it.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use super::item::{Body, Command, Frame, Item, Reading, Wave};
@@ -71,9 +73,10 @@ impl Validator {
             proto::Frame::decode(message.payload.clone()).map_err(|error| (Reason::Undecodable, error.to_string()))?;
         check_identity(&decoded, &subject)?;
         if subject.device == CONTROL {
-            return command(decoded, &subject, message).map(|command| Item::Command(Box::new(command)));
+            return command(decoded, &subject, message)
+                .map(|command| Item::Command(Box::new(command), message.clone()));
         }
-        self.frame(decoded, &subject, message).map(|frame| Item::Frame(Box::new(frame)))
+        self.frame(decoded, &subject, message).map(|frame| Item::Frame(Arc::new(frame), message.clone()))
     }
 
     fn frame(&self, decoded: proto::Frame, subject: &Subject<'_>, message: &RawMessage) -> Result<Frame, Refusal> {

@@ -1,0 +1,1 @@
+"""Alerts: what a finding becomes for people and programs."""

@@ -1,0 +1,53 @@
+"""The monitors as Bytewax steps: thin shells around engine-free logic."""
+
+from collections.abc import Iterable
+
+from bytewax.operators import StatefulBatchLogic
+
+from dataflows._native import Items, Output, Signals
+from dataflows.alerts.alert import Alert
+from dataflows.monitor.judge import Judge
+
+
+class SignalsStep(StatefulBatchLogic[Items, Output, bytes]):
+    """Step `signals`: one call into Rust per list of items."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def on_batch(self, values: list[Items]) -> tuple[Iterable[Output], bool]:
+        """Lists of one patient, in log order."""
+        return [self._signals.on_items(items) for items in values], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Versioned bytes, never a pickled class."""
+        return self._signals.snapshot()
+
+
+class JudgeStep(StatefulBatchLogic[Output, Alert, bytes]):
+    """Step `judge`: findings in, alerts out."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def on_batch(self, values: list[Output]) -> tuple[Iterable[Alert], bool]:
+        """Outputs of one patient, in log order."""
+        alerts: list[Alert] = []
+        for output in values:
+            alerts += self._judge.on_events(output.tenant, output.patient, output.events)
+        return alerts, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        """Versioned bytes, never a pickled class."""
+        return self._judge.snapshot()
+
+
+def signals_step(reorder_s: float, resume: bytes | None) -> SignalsStep:
+    """Builds the step for a patient, from a snapshot where there is one."""
+    signals = Signals(reorder_s=reorder_s) if resume is None else Signals.restore(resume, reorder_s=reorder_s)
+    return SignalsStep(signals)
+
+
+def judge_step(resume: bytes | None) -> JudgeStep:
+    """Builds the step for a patient, from a snapshot where there is one."""
+    return JudgeStep(Judge() if resume is None else Judge.restore(resume))

@@ -1,0 +1,167 @@
+//! One signal of one device: its order, its place in time, its detectors.
+
+use std::sync::Arc;
+
+use crate::state::{Reader, StateError, Writer};
+use crate::wire::proto::Signal;
+use crate::wire::{Body, Frame, SignalKind, kind_of, signal_name};
+
+use super::anchors::{Anchor, Anchors};
+use super::lead::Lead;
+use super::numeric::Numeric;
+use super::order::{Sequencer, Turn};
+use super::output::Output;
+use super::place::Place;
+
+/// Silence of the current boot after which a lower boot counter is believed.
+const COUNTER_LOST_NS: i64 = 10_000_000_000;
+
+enum Detectors {
+    Lead(Option<Box<Lead>>),
+    Numeric(Box<Numeric>),
+    /// Stored, not yet listened to: pleth, respiration, pressure waves, questionnaires.
+    None,
+}
+
+/// State of one signal.
+pub struct Channel {
+    device: Arc<str>,
+    signal: Signal,
+    /// The device's current start; frames of earlier ones are late.
+    pub boot: u64,
+    /// Log time of the current boot's last frame.
+    pub seen_ns: i64,
+    /// Latest device time of the current boot.
+    latest_device_ns: i64,
+    /// Order within the current boot.
+    pub order: Sequencer,
+    anchors: Anchors,
+    detectors: Detectors,
+}
+
+impl Channel {
+    /// A signal that has just been heard of.
+    pub fn new(device: Arc<str>, signal: Signal, boot: u64) -> Self {
+        let detectors = match kind_of(signal) {
+            Some(SignalKind::Ecg) => Detectors::Lead(None),
+            Some(SignalKind::Numeric) => Detectors::Numeric(Box::default()),
+            _ => Detectors::None,
+        };
+        let (order, anchors) = (Sequencer::default(), Anchors::default());
+        Self { device, signal, boot, seen_ns: 0, latest_device_ns: i64::MIN, order, anchors, detectors }
+    }
+
+    /// Device and signal: the channel's name within the patient.
+    pub fn name(&self) -> (&str, i32) {
+        (&self.device, self.signal as i32)
+    }
+
+    /// Notes that the current boot is alive.
+    pub fn heard(&mut self, frame: &Frame) {
+        self.seen_ns = frame.log_ns;
+        self.latest_device_ns = self.latest_device_ns.max(frame.device_ns);
+    }
+
+    /// Whether a frame of an earlier boot shows that the device forgot its boot counter (or once sent a damaged one):
+    /// it speaks of later moments, and the current boot is silent. Without this the patient would be late for ever.
+    pub fn has_lost_its_counter(&self, frame: &Frame) -> bool {
+        frame.boot < self.boot
+            && !frame.stored
+            && frame.device_ns > self.latest_device_ns
+            && frame.log_ns - self.seen_ns > COUNTER_LOST_NS
+    }
+
+    /// Processes a frame whose turn has come; `(log_seq, log_ns)` is the place of the decision.
+    pub fn process(&mut self, turn: &Turn, (log_seq, log_ns): (u64, i64), out: &mut Output) {
+        let frame = &turn.frame;
+        if let Body::Wave(wave) = &frame.body {
+            let anchor =
+                Anchor { first_sample: frame.first_sample, seq: frame.seq, ts: frame.device_ns, fs_mhz: wave.fs_mhz };
+            self.anchors.push(anchor);
+        }
+        let at = Place {
+            device: &self.device,
+            boot: self.boot,
+            signal: signal_name(self.signal),
+            anchors: &self.anchors,
+            log_seq,
+            log_ns,
+            silent: frame.stored,
+        };
+        match (&mut self.detectors, &frame.body) {
+            (Detectors::Lead(lead), Body::Wave(wave)) => {
+                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample)));
+                lead.process(wave, frame.first_sample, turn.missing, &at, out);
+            }
+            (Detectors::Numeric(numeric), Body::Readings(readings)) => {
+                numeric.process(readings, frame.seq, frame.first_sample, &at, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one.
+    pub fn reboot(&mut self, frame: &Frame, out: &mut Output) {
+        let place = (frame.log_seq, frame.log_ns);
+        let mut last_seq = 0;
+        while let Some(turn) = self.order.take_any() {
+            self.process(&turn, place, out);
+            last_seq = turn.frame.seq;
+        }
+        let at = Place {
+            device: &self.device,
+            boot: self.boot,
+            signal: signal_name(self.signal),
+            anchors: &self.anchors,
+            log_seq: place.0,
+            log_ns: place.1,
+            silent: false,
+        };
+        match &mut self.detectors {
+            Detectors::Lead(Some(lead)) => lead.close(&at, out),
+            Detectors::Numeric(numeric) => numeric.close(last_seq, &at, out),
+            Detectors::Lead(None) | Detectors::None => {}
+        }
+        *self = Self::new(self.device.clone(), self.signal, frame.boot);
+    }
+
+    /// Appends the state.
+    pub fn write(&self, writer: &mut Writer) {
+        writer.part(self.device.as_bytes()).one(self.signal as i32).one(self.boot);
+        writer.put(&[self.seen_ns, self.latest_device_ns]);
+        self.order.write(writer);
+        self.anchors.write(writer);
+        match &self.detectors {
+            Detectors::Lead(Some(lead)) => {
+                writer.one(1_u8);
+                lead.write(writer);
+            }
+            Detectors::Numeric(numeric) => {
+                writer.one(1_u8);
+                numeric.write(writer);
+            }
+            Detectors::Lead(None) | Detectors::None => {
+                writer.one(0_u8);
+            }
+        }
+    }
+
+    /// Reads the state back.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let device = super::codec::read_text(reader)?;
+        let signal = super::codec::read_signal(reader)?;
+        let mut channel = Self::new(device.into(), signal, reader.one()?);
+        channel.seen_ns = reader.one()?;
+        channel.latest_device_ns = reader.one()?;
+        channel.order = Sequencer::read(reader)?;
+        channel.anchors = Anchors::read(reader)?;
+        if reader.one::<u8>()? != 0 {
+            match &mut channel.detectors {
+                Detectors::Lead(lead) => *lead = Some(Box::new(Lead::read(reader)?)),
+                Detectors::Numeric(numeric) => **numeric = Numeric::read(reader)?,
+                Detectors::None => return Err(StateError::Value("detectors of a signal that has none")),
+            }
+        }
+        Ok(channel)
+    }
+}

@@ -1,0 +1,31 @@
+//! Where in the log and in the body a result belongs.
+
+use std::sync::Arc;
+
+use super::anchors::Anchors;
+use super::output::Origin;
+
+/// The deciding message and the signal that is being processed.
+pub struct Place<'a> {
+    /// Device.
+    pub device: &'a Arc<str>,
+    /// Start counter of the device.
+    pub boot: u64,
+    /// Signal token.
+    pub signal: &'static str,
+    /// Frames in time.
+    pub anchors: &'a Anchors,
+    /// Deciding message.
+    pub log_seq: u64,
+    /// Log time of the decision.
+    pub log_ns: i64,
+    /// The frame was uploaded later: it takes its turn, but nothing is concluded from it.
+    pub silent: bool,
+}
+
+impl Place<'_> {
+    /// The origin of a row of frame `seq`.
+    pub fn origin(&self, seq: u64) -> Origin {
+        Origin { device: self.device.clone(), boot: self.boot, signal: self.signal, seq }
+    }
+}
