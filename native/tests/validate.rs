@@ -2,8 +2,8 @@
 
 use _native::wire::proto::{self, Code, Signal, Unit, frame};
 use _native::wire::{Item, Raw, RawMessage, Reason, Validator};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 const NOW_NS: i64 = 1_700_000_000_000_000_000;
 const HOUR_NS: i64 = 3_600_000_000_000;
@@ -13,13 +13,8 @@ fn validator() -> Validator {
 }
 
 fn ecg() -> proto::Frame {
-    let waveform = proto::Waveform {
-        fs_mhz: 250_000,
-        lsb: 0.005,
-        samples: vec![0_u8; 500].into(),
-        status: 0,
-        duration_ms: 1000,
-    };
+    let waveform =
+        proto::Waveform { fs_mhz: 250_000, lsb: 0.005, samples: vec![0_u8; 500].into(), status: 0, duration_ms: 1000 };
     proto::Frame {
         version: 1,
         tenant: "main".into(),
@@ -141,9 +136,7 @@ fn refuses_impossible_values_and_suspect_units() {
         let frame = numeric(vec![reading(code, value, unit)]);
         assert_eq!(on(NUMERIC, &frame).err(), expected, "{code:?} {value} {unit:?}");
     }
-    let pressures = |sbp, dbp| {
-        numeric(vec![reading(Code::Sbp, sbp, Unit::MmHg), reading(Code::Dbp, dbp, Unit::MmHg)])
-    };
+    let pressures = |sbp, dbp| numeric(vec![reading(Code::Sbp, sbp, Unit::MmHg), reading(Code::Dbp, dbp, Unit::MmHg)]);
     assert_eq!(on(NUMERIC, &pressures(120.0, 80.0)).err(), None);
     assert_eq!(on(NUMERIC, &pressures(80.0, 120.0)).err(), Some(Reason::ImpossibleValue));
 }

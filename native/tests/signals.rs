@@ -1,0 +1,233 @@
+//! The step `signals` under everything a network and a device can do to the order of frames: the outputs depend on the
+//! log alone, not on how it is cut into lists, not on ticks, not on a snapshot in between; and nothing is lost.
+
+use std::sync::Arc;
+
+use _native::signals::{Config, Counts, Output, Signals};
+use _native::wire::proto::{Code, Signal, Unit};
+use _native::wire::{Body, Frame, Item, RawMessage, Reading, Wave};
+use proptest::prelude::*;
+
+const SECOND_NS: i64 = 1_000_000_000;
+const START_NS: i64 = 1_700_000_000 * SECOND_NS;
+const CONFIG: Config = Config { reorder_ns: 2 * SECOND_NS };
+
+/// A lead with a beat every 0.8 s that stops for six seconds each minute.
+fn samples(first: u64, count: u64) -> Vec<u8> {
+    let value = |n: u64| -> i16 {
+        let (second, phase) = (n / 250, n % 200);
+        if second % 60 > 53 {
+            0
+        } else if phase < 10 {
+            40 * phase as i16
+        } else if phase < 20 {
+            800 - 40 * phase as i16
+        } else {
+            (phase % 7) as i16
+        }
+    };
+    (first..first + count).flat_map(|n| value(n).to_le_bytes()).collect()
+}
+
+fn ecg(seq: u64, boot: u64, log_ns: i64) -> Frame {
+    let (first_sample, count) = (seq * 250, 250);
+    let samples = samples(first_sample, count).into();
+    let body = Body::Wave(Wave { fs_mhz: 250_000, lsb: 0.005, status: 0, samples });
+    frame(Signal::EcgIi, seq, boot, first_sample, body, log_ns)
+}
+
+fn spo2(seq: u64, boot: u64, log_ns: i64) -> Frame {
+    let device_ns = START_NS + seq as i64 * SECOND_NS;
+    let value = if seq % 100 < 40 { 97.0 - (seq % 40) as f64 * 0.4 } else { 96.0 };
+    let reading = Reading {
+        code: Code::Spo2,
+        value,
+        unit: Unit::Percent,
+        canonical: value,
+        quality_pct: 0,
+        device_ns,
+        status: 0,
+        suspect: false,
+    };
+    frame(Signal::Numeric, seq, boot, seq, Body::Readings(vec![reading]), log_ns)
+}
+
+fn frame(signal: Signal, seq: u64, boot: u64, first_sample: u64, body: Body, log_ns: i64) -> Frame {
+    Frame {
+        device: "d1".into(),
+        boot,
+        signal,
+        seq,
+        first_sample,
+        device_ns: START_NS + seq as i64 * SECOND_NS,
+        stored: false,
+        averaging_s: 0.0,
+        body,
+        log_seq: 0,
+        log_ns,
+    }
+}
+
+/// What happens to one second of both signals on its way.
+#[derive(Clone, Debug)]
+struct Fate {
+    lost: bool,
+    repeated: bool,
+    delay_s: u8,
+    ticks: u8,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop_oneof![8 => Just(0_u8), 2 => 0..5_u8], 0..2_u8)
+        .prop_map(|(lost, repeated, delay_s, ticks)| Fate { lost, repeated, delay_s, ticks })
+}
+
+/// Both signals for as many seconds as there are fates, in the order in which the server logs them.
+fn log(fates: &[Fate], reboot_at: usize) -> Vec<Item> {
+    let mut arrivals: Vec<(i64, Option<Frame>)> = Vec::new();
+    for (second, fate) in fates.iter().enumerate() {
+        let at = START_NS + second as i64 * SECOND_NS;
+        for tick in 0..fate.ticks {
+            arrivals.push((at + i64::from(tick), None));
+        }
+        let arrival = at + i64::from(fate.delay_s) * SECOND_NS + 250_000_000;
+        let boot = u64::from(second >= reboot_at);
+        let number = if boot == 1 { second - reboot_at } else { second } as u64;
+        for copy in 0..if fate.lost { 0 } else { 1 + i64::from(fate.repeated) } {
+            arrivals.push((arrival + copy * 3, Some(ecg(number, boot, 0))));
+            arrivals.push((arrival + copy * 3 + 1, Some(spo2(number, boot, 0))));
+        }
+    }
+    arrivals.push((START_NS + (fates.len() as i64 + 60) * SECOND_NS, None));
+    arrivals.sort_by_key(|arrival| arrival.0);
+    let item = |(log_seq, (log_ns, frame)): (usize, (i64, Option<Frame>))| match frame {
+        None => Item::Tick { log_seq: log_seq as u64, log_ns },
+        Some(mut frame) => {
+            (frame.log_seq, frame.log_ns) = (log_seq as u64, log_ns);
+            let subject = "vp.0.main.p1.d1.x".into();
+            let raw = RawMessage { subject, payload: b"raw"[..].into(), log_seq: log_seq as u64, log_ns };
+            Item::Frame(Arc::new(frame), raw)
+        }
+    };
+    arrivals.into_iter().enumerate().map(item).collect()
+}
+
+/// Everything that was said, list by list joined.
+fn join(outputs: Vec<Output>) -> Output {
+    let mut all = Output::default();
+    for mut output in outputs {
+        all.waveforms.append(&mut output.waveforms);
+        all.observations.append(&mut output.observations);
+        all.beats.append(&mut output.beats);
+        all.desaturations.append(&mut output.desaturations);
+        all.quality.append(&mut output.quality);
+        all.late_frames.append(&mut output.late_frames);
+        all.events.append(&mut output.events);
+        all.rejects.append(&mut output.rejects);
+        let (total, part) = (&mut all.counts, output.counts);
+        *total = Counts {
+            received: total.received + part.received,
+            stored: total.stored + part.stored,
+            late: total.late + part.late,
+            duplicate: total.duplicate + part.duplicate,
+            rejected: total.rejected + part.rejected,
+            samples: total.samples + part.samples,
+        };
+    }
+    all
+}
+
+fn run(lists: &[Vec<Item>], restart_after: usize) -> Output {
+    let mut signals = Signals::new(CONFIG);
+    let mut outputs = Vec::new();
+    for (index, list) in lists.iter().enumerate() {
+        let mut output = Output::default();
+        signals.on_items(list, &mut output);
+        outputs.push(output);
+        if index == restart_after {
+            let snapshot = signals.snapshot();
+            signals = Signals::restore(&snapshot, CONFIG).expect("a snapshot reads back");
+            assert_eq!(signals.snapshot(), snapshot);
+        }
+    }
+    join(outputs)
+}
+
+/// NaN equals NaN here: rows hold "not known" as NaN.
+fn text(output: &Output) -> String {
+    format!("{output:#?}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn outputs_depend_on_the_log_alone(
+        fates in prop::collection::vec(fate(), 1..150),
+        reboot_at in 0..300_usize,
+        cuts in prop::collection::vec(1..40_usize, 1..20),
+        restart_after in 0..20_usize,
+        keep_ticks in prop::collection::vec(any::<bool>(), 400),
+    ) {
+        let items = log(&fates, reboot_at);
+        let expected = run(&[items.clone()], usize::MAX);
+        let counts = expected.counts;
+        prop_assert_eq!(counts.received, counts.stored + counts.late + counts.duplicate + counts.rejected);
+        prop_assert_eq!(counts.stored + counts.late, (expected.waveforms.len() + expected.observations.len()) as u64);
+
+        let mut lists = Vec::new();
+        let mut rest = &items[..];
+        for cut in cuts.iter().cycle() {
+            let (head, tail) = rest.split_at((*cut).min(rest.len()));
+            lists.push(head.to_vec());
+            rest = tail;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(text(&run(&lists, restart_after)), text(&expected));
+
+        let single: Vec<Vec<Item>> = items.iter().map(|item| vec![item.clone()]).collect();
+        prop_assert_eq!(text(&run(&single, restart_after * 7)), text(&expected));
+
+        let mut keep = keep_ticks.into_iter().cycle();
+        let last = items.len() - 1; // the tick that lets every deadline pass stays
+        let fewer: Vec<Item> = items.iter().enumerate()
+            .filter(|(index, item)| *index == last || !matches!(item, Item::Tick { .. }) || keep.next() == Some(true))
+            .map(|(_, item)| item.clone())
+            .collect();
+        prop_assert_eq!(text(&run(&[fewer], usize::MAX)), text(&expected));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused(
+        fates in prop::collection::vec(fate(), 1..20),
+        at in any::<prop::sample::Index>(),
+        value in 1..=255_u8,
+    ) {
+        let mut signals = Signals::new(CONFIG);
+        signals.on_items(&log(&fates, 1000), &mut Output::default());
+        let mut snapshot = signals.snapshot();
+        let at = at.index(snapshot.len());
+        snapshot[at] ^= value;
+        prop_assert!(Signals::restore(&snapshot, CONFIG).is_err());
+        prop_assert!(Signals::restore(&snapshot[..at], CONFIG).is_err());
+    }
+}
+
+#[test]
+fn the_stopped_heart_and_the_falling_saturation_are_found() {
+    let fates = vec![Fate { lost: false, repeated: false, delay_s: 0, ticks: 1 }; 180];
+    let output = run(&[log(&fates, 1000)], usize::MAX);
+    assert!((150..230).contains(&output.beats.len()), "{} beats", output.beats.len());
+    let rules: Vec<_> = output
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            _native::signals::Event::Detection(found) if found.raised => Some(found.rule),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rules.iter().filter(|rule| **rule == "asystole").count(), 3, "{rules:?}");
+    assert!(rules.contains(&"spo2_desaturation"), "{rules:?}");
+}
