@@ -1,12 +1,12 @@
 """One transition of an alert: identity, JSON body and database row.
 
 The body is a function of the log alone, so a replayed alert is byte-identical; wall-clock times of detecting and
-publishing travel as message headers. `alert.schema.json` beside this file describes the body.
+publishing travel as message headers. docs/alert.schema.json describes the body.
 """
 
 import uuid
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -31,33 +31,36 @@ class State(StrEnum):
     CLEARED = "cleared"
 
 
+def _says(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition of an alert. Times are ns since 1970, UTC; `sample_ns` and the evidence are event times."""
+    """A transition of an alert. Times are ns since 1970, UTC."""
 
     schema: Literal["vitals.alert.v1"] = "vitals.alert.v1"
-    alert_id: str
-    transition: int
+    alert_id: Annotated[str, _says("UUIDv5 of tenant, patient, rule, device, boot, signal or code, and onset")]
+    transition: Annotated[int, _says("0 when raised, then one more with each transition of the same alert")]
     state: State
     tenant: str
-    patient: str
-    rule: str
+    patient: Annotated[str, _says("pseudonym")]
+    rule: Annotated[str, _says("stable name of the rule")]
     priority: Priority
     device: str
-    boot: int
-    signal: str
-    code: str
-    onset: int
-    """Sample index (waves) or device time in ns (observations) at which the condition began: the identity."""
-    onset_ns: int
-    value: float
-    limit: float
-    unit: str
-    evidence_from_ns: int
-    evidence_to_ns: int
-    sample_ns: int
-    log_seq: int
-    log_ns: int
-    seq: int
+    boot: Annotated[int, _says("start counter of the device")]
+    signal: Annotated[str, _says("signal whose frame decided")]
+    code: Annotated[str, _says("code of the observation; empty for waves")]
+    onset: Annotated[int, _says("identity of the onset: sample index (waves) or device time in ns (observations)")]
+    onset_ns: Annotated[int, _says("event time at which the condition began")]
+    value: Annotated[float, _says("what was measured, in `unit`")]
+    limit: Annotated[float, _says("the limit that it crossed, in `unit`")]
+    unit: Annotated[str, _says("UCUM")]
+    evidence_from_ns: Annotated[int, _says("event time at which the evidence begins")]
+    evidence_to_ns: Annotated[int, _says("event time at which it ends")]
+    sample_ns: Annotated[int, _says("event time of the sample that decided")]
+    log_seq: Annotated[int, _says("sequence in VITALS of the deciding message")]
+    log_ns: Annotated[int, _says("log time of the decision")]
+    seq: Annotated[int, _says("frame of the device that holds the deciding sample")]
 
     @property
     def message_id(self) -> str:
@@ -100,3 +103,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 def alert_id(*identity: str | int) -> str:
     """UUIDv5 of (tenant, patient, rule, device, boot, signal or code, onset)."""
     return str(uuid.uuid5(NAMESPACE, "/".join(map(str, identity))))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the body; committed as docs/alert.schema.json and checked to be current."""
+    return msgspec.json.schema(Alert)
