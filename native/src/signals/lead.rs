@@ -1,6 +1,6 @@
 //! One ECG lead: R-peaks, quality and the rhythm rules that stand on them.
 
-use crate::ecg::{LeadOutput, QrsDetector};
+use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, reason};
 use crate::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::{LEAD_OFF, Wave};
@@ -111,23 +111,23 @@ impl Lead {
                 sample,
                 rr_ms: rr_samples * 1e6 / f64::from(self.fs_mhz),
                 confidence: beat.confidence,
-                label: beat.label.name(),
+                label: label_name(beat.label),
                 log_ns: at.log_ns,
             });
             self.last_beat = Some(sample);
         }
         self.rhythm.beats(&scratch.found.beats);
         self.rhythm.advance(self.detector.certain_until(), &mut scratch.events);
-        for second in scratch.found.quality.iter().filter(|second| second.reasons != 0) {
+        // Gaps have rows of their own, with their exact bounds.
+        for second in scratch.found.quality.iter().filter(|second| second.reasons & !reason::GAP != 0) {
             let first = self.base + second.first_sample;
             let samples = u64::from(self.fs_mhz) / 1000;
-            self.quality(second.reason_name(), f64::from(second.quality), first, samples, at, out);
+            self.quality(reason_name(second.reasons), f64::from(second.quality), first, samples, at, out);
         }
         for event in scratch.events.drain(..) {
             self.detection(event, at, out);
         }
-        scratch.found.beats.clear();
-        scratch.found.quality.clear();
+        scratch.found.clear();
         self.scratch = scratch;
     }
 
@@ -168,4 +168,19 @@ impl Lead {
         let rhythm = RhythmMonitor::restore(reader.part()?)?;
         Ok(Self { fs_mhz, base, detector, rhythm, last_beat: last_beat.checked_sub(1), scratch: Scratch::default() })
     }
+}
+
+fn label_name(label: BeatLabel) -> &'static str {
+    match label {
+        BeatLabel::Normal => "normal",
+        BeatLabel::Ventricular => "ventricular",
+        BeatLabel::Paced => "paced",
+        BeatLabel::Unclassifiable => "unclassifiable",
+    }
+}
+
+/// The gravest of a second's reasons: the one that leaves least of the signal.
+fn reason_name(reasons: u8) -> &'static str {
+    let order = [(reason::LEAD_OFF, "lead_off"), (reason::FLAT, "flat"), (reason::SATURATED, "saturated")];
+    order.iter().find(|(bit, _)| reasons & bit != 0).map_or("noisy", |(_, name)| name)
 }
