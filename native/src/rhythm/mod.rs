@@ -1,1 +1,5 @@
 //! Rhythm alarms from beats.
+
+mod alarms;
+
+pub use alarms::{ConfigError, RhythmEvent, RhythmLimits, RhythmMonitor, RhythmRule};

@@ -75,7 +75,9 @@ impl Lead {
     pub fn close(&mut self, at: &Place<'_>, out: &mut Output) {
         self.detector.flush(&mut self.scratch.found);
         self.collect(at, out);
-        for event in self.rhythm.close() {
+        let mut events = std::mem::take(&mut self.scratch.events);
+        self.rhythm.close(&mut events);
+        for event in events {
             self.detection(event, at, out);
         }
     }
