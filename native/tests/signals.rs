@@ -170,7 +170,7 @@ proptest! {
         keep_ticks in prop::collection::vec(any::<bool>(), 400),
     ) {
         let items = log(&fates, reboot_at);
-        let expected = run(&[items.clone()], usize::MAX);
+        let expected = run(std::slice::from_ref(&items), usize::MAX);
         let counts = expected.counts;
         prop_assert_eq!(counts.received, counts.stored + counts.late + counts.duplicate + counts.rejected);
         prop_assert_eq!(counts.stored + counts.late, (expected.waveforms.len() + expected.observations.len()) as u64);

@@ -29,7 +29,7 @@ impl Signals {
     fn on_items(&mut self, py: Python<'_>, items: &Items) -> Output {
         let mut inner = signals::Output::default();
         let log_ns = py.detach(|| {
-            self.inner.on_items(&items.items, &mut inner);
+            self.inner.on_items(&items.list, &mut inner);
             self.inner.log_ns()
         });
         Output { tenant: items.tenant.clone(), patient: items.patient.clone(), log_ns, inner }

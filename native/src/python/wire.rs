@@ -73,22 +73,22 @@ pub struct Items {
     /// Patient.
     #[pyo3(get)]
     pub patient: String,
-    pub items: Vec<wire::Item>,
+    pub list: Vec<wire::Item>,
 }
 
 #[pymethods]
 impl Items {
     fn __len__(&self) -> usize {
-        self.items.len()
+        self.list.len()
     }
 
     /// The list cut before item `at`, for tests of invariance.
     fn split(&self, at: usize) -> (Self, Self) {
-        let (head, tail) = self.items.split_at(at.min(self.items.len()));
+        let (head, tail) = self.list.split_at(at.min(self.list.len()));
         let part = |items: &[wire::Item]| Self {
             tenant: self.tenant.clone(),
             patient: self.patient.clone(),
-            items: items.to_vec(),
+            list: items.to_vec(),
         };
         (part(head), part(tail))
     }
@@ -99,7 +99,7 @@ impl Items {
         let lenient = Rules { max_ahead_ns: i64::MAX, keep_waves_ns: i64::MAX, keep_rows_ns: i64::MAX };
         let mut items = Vec::new();
         lenient.check(&raws(entries), &mut items, &mut Vec::new());
-        Self { tenant, patient, items }
+        Self { tenant, patient, list: items }
     }
 
     /// Pickling, for the way to another process of the cluster.
@@ -110,7 +110,7 @@ impl Items {
             wire::Item::Frame(_, raw) | wire::Item::Command(_, raw) => entry_of(py, raw),
             wire::Item::Tick { log_seq, log_ns } => tick_entry(py, *log_seq, *log_ns),
         };
-        let entries: Vec<_> = this.items.iter().map(entry).collect();
+        let entries: Vec<_> = this.list.iter().map(entry).collect();
         let arguments = (this.tenant.as_str(), this.patient.as_str(), entries).into_pyobject(py)?;
         Ok((slf.get_type().getattr("_rebuild")?, arguments))
     }
@@ -210,7 +210,7 @@ impl Validator {
         let (mut items, mut rejects) = (Vec::with_capacity(messages.items.len()), Vec::new());
         py.detach(|| self.rules.check(&messages.items, &mut items, &mut rejects));
         let (tenant, patient) = key.split_once('/').unwrap_or(("", key));
-        let checked = Items { tenant: tenant.to_owned(), patient: patient.to_owned(), items };
+        let checked = Items { tenant: tenant.to_owned(), patient: patient.to_owned(), list: items };
         (checked, rejects.iter().map(Reject::from).collect())
     }
 }

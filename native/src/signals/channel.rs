@@ -100,13 +100,12 @@ impl Channel {
         }
     }
 
-    /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one.
+    /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one. Readings
+    /// stand in time, not in samples, so what they led to goes on.
     pub fn reboot(&mut self, frame: &Frame, out: &mut Output) {
         let place = (frame.log_seq, frame.log_ns);
-        let mut last_seq = 0;
         while let Some(turn) = self.order.take_any() {
             self.process(&turn, place, out);
-            last_seq = turn.frame.seq;
         }
         let at = Place {
             device: &self.device,
@@ -117,12 +116,13 @@ impl Channel {
             log_ns: place.1,
             silent: false,
         };
-        match &mut self.detectors {
-            Detectors::Lead(Some(lead)) => lead.close(&at, out),
-            Detectors::Numeric(numeric) => numeric.close(last_seq, &at, out),
-            Detectors::Lead(None) | Detectors::None => {}
+        if let Detectors::Lead(lead) = &mut self.detectors
+            && let Some(mut lead) = lead.take()
+        {
+            lead.close(&at, out);
         }
-        *self = Self::new(self.device.clone(), self.signal, frame.boot);
+        let detectors = std::mem::replace(&mut self.detectors, Detectors::None);
+        *self = Self { detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
     }
 
     /// Appends the state.

@@ -52,12 +52,12 @@ impl Lead {
             self.skip(missing, at, out);
         }
         if missing > 0 {
-            self.quality("gap", 0.0, first_sample - missing, missing, at, out);
+            Self::quality("gap", 0.0, first_sample - missing, missing, at, out);
         }
         if at.silent || wave.status & LEAD_OFF != 0 {
             self.skip(wave.len() as u64, at, out);
             if wave.status & LEAD_OFF != 0 {
-                self.quality("lead_off", 0.0, first_sample, wave.len() as u64, at, out);
+                Self::quality("lead_off", 0.0, first_sample, wave.len() as u64, at, out);
             }
             return;
         }
@@ -124,7 +124,7 @@ impl Lead {
         for second in scratch.found.quality.iter().filter(|second| second.reasons & !reason::GAP != 0) {
             let first = self.base + second.first_sample;
             let samples = u64::from(self.fs_mhz) / 1000;
-            self.quality(reason_name(second.reasons), f64::from(second.quality), first, samples, at, out);
+            Self::quality(reason_name(second.reasons), f64::from(second.quality), first, samples, at, out);
         }
         for event in scratch.events.drain(..) {
             self.detection(event, at, out);
@@ -151,7 +151,7 @@ impl Lead {
         }));
     }
 
-    fn quality(&self, reason: &'static str, value: f64, first: u64, samples: u64, at: &Place<'_>, out: &mut Output) {
+    fn quality(reason: &'static str, value: f64, first: u64, samples: u64, at: &Place<'_>, out: &mut Output) {
         let (seq, ts) = at.anchors.locate(first);
         let origin = at.origin(seq);
         out.quality.push(QualityRow { ts, origin, reason, value, first_sample: first, samples, log_ns: at.log_ns });

@@ -13,6 +13,10 @@ const FS_HZ: f64 = 1.0;
 const SECOND_NS: i64 = 1_000_000_000;
 /// A desaturation is a fall by this many points.
 const DROP: f64 = 3.0;
+/// A reading this many seconds before the last one is a clock that was set back, not a reading out of order.
+const MAX_BACKWARDS: i64 = 10;
+/// Such a step counts as a gap of so many seconds: long enough to end what the detectors were following.
+const AFTER_STEP: i64 = 120;
 /// Missing seconds that are fed as "no reading"; the rest of a longer silence only moves the grid.
 const MAX_MISSING: i64 = 300;
 
@@ -46,14 +50,6 @@ impl Numeric {
         }
     }
 
-    /// The device has started anew: what is pending becomes certain now.
-    pub fn close(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
-        if let Some(mut series) = self.spo2.take() {
-            series.flush(seq, at, out);
-        }
-        self.last.clear();
-    }
-
     /// A change faster than the body allows marks the value as suspect; it is kept.
     fn step(&mut self, reading: &Reading, seq: u64, index: u64, at: &Place<'_>, out: &mut Output) {
         let Some((amount, within_s)) = facts_of(reading.code).and_then(|facts| facts.max_step) else { return };
@@ -85,9 +81,14 @@ impl Numeric {
         let value = if reading.status & LEAD_OFF == 0 { reading.canonical } else { f64::NAN };
         let series = self.spo2.get_or_insert_with(|| SpO2Series::new(reading.device_ns));
         let index = (reading.device_ns - series.origin_ns).div_euclid(SECOND_NS);
-        let missing = index - series.next;
+        let mut missing = index - series.next;
+        if missing < -MAX_BACKWARDS {
+            // The device clock was set back. What follows is new, and must not be ignored until the clock has caught up.
+            missing = AFTER_STEP;
+            series.origin_ns = reading.device_ns - (series.next + missing) * SECOND_NS;
+        }
         if missing < 0 {
-            return; // a second reading of the same second, or a clock that went back: the first counts
+            return; // a second reading of the same second: the first counts
         }
         let fed = missing.min(MAX_MISSING);
         for _ in 0..fed {
@@ -144,13 +145,6 @@ impl SpO2Series {
         self.detector.push(&[value], &mut falls);
         self.alarms.push(&[value], &mut alarms);
         self.next += 1;
-        self.report(&falls, &alarms, seq, at, out);
-    }
-
-    fn flush(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
-        let (mut falls, mut alarms) = (Vec::new(), Vec::new());
-        self.detector.flush(&mut falls);
-        self.alarms.flush(&mut alarms);
         self.report(&falls, &alarms, seq, at, out);
     }
 

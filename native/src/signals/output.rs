@@ -120,7 +120,7 @@ pub struct QualityRow {
     pub ts: i64,
     /// Frame that told.
     pub origin: Origin,
-    /// gap, lead_off, step, flat, saturated, noisy.
+    /// `gap`, `lead_off`, `step`, `flat`, `saturated`, `noisy`.
     pub reason: &'static str,
     /// Quality 0..1, or the size of a step.
     pub value: f64,
@@ -139,7 +139,7 @@ pub struct LateRow {
     pub ts: i64,
     /// Frame.
     pub origin: Origin,
-    /// late, stored, old_boot.
+    /// `late`, `stored`, `old_boot`.
     pub reason: &'static str,
     /// Log time minus device time of the first sample, ms.
     pub lag_ms: f64,
