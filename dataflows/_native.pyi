@@ -41,8 +41,8 @@ class LeadOutput:
 class QrsDetector:
     """Streaming R-peak detector of one ECG lead.
 
-    A beat is emitted at most 300 ms after its R peak, those of the first two seconds excepted. Gain, offset and polarity
-    do not matter. However a stream is cut into pushes, the same beats come out.
+    A beat is emitted at most 300 ms after its R peak, those of the first two seconds excepted. Gain, offset and
+    polarity do not matter. However a stream is cut into pushes, the same beats come out.
 
     Args:
         fs_hz: Samples per second, 100 to 1000.
