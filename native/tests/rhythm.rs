@@ -219,7 +219,7 @@ proptest! {
     fn any_order_of_calls_gives_the_same_events(calls in stream(), ahead in prop::collection::vec(0..1200_u64, 1..40)) {
         let end = calls.last().map_or(0, |call| call.position()) + 3000;
         let (mut whole, mut expected) = (monitor(), Vec::new());
-        calls.iter().for_each(|call| call.announce(&mut whole));
+        for call in &calls { call.announce(&mut whole); }
         whole.advance(end, &mut expected);
 
         let (mut monitor, mut out, mut next) = (monitor(), Vec::new(), 0);
@@ -245,7 +245,7 @@ proptest! {
         let calls: Vec<Call> = calls.into_iter().filter(|call| !matches!(call, Call::Pulse(_))).collect();
         let end = calls.last().map_or(0, |call| call.position()) + 3000;
         let (mut monitor, mut out) = (monitor(), Vec::new());
-        calls.iter().for_each(|call| call.announce(&mut monitor));
+        for call in &calls { call.announce(&mut monitor); }
         monitor.advance(end, &mut out);
 
         let mut quiet = 0_u64;
@@ -271,7 +271,7 @@ proptest! {
     #[test]
     fn conditions_alternate_and_are_decided_in_order(calls in stream()) {
         let (mut monitor, mut out) = (monitor(), Vec::new());
-        calls.iter().for_each(|call| call.announce(&mut monitor));
+        for call in &calls { call.announce(&mut monitor); }
         monitor.advance(1 << 40, &mut out);
         prop_assert!(out.is_sorted_by_key(|event| event.decided));
         for rule in RhythmRule::ALL {
