@@ -1,10 +1,33 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__: list[str]
+__all__ = [
+    "Command",
+    "Desaturation",
+    "DesaturationDetector",
+    "Detection",
+    "Items",
+    "JetStreamError",
+    "LeadOutput",
+    "LostRangeError",
+    "Messages",
+    "NatsOptions",
+    "Output",
+    "PublishError",
+    "Publisher",
+    "Puller",
+    "QrsDetector",
+    "Reject",
+    "Signals",
+    "Validator",
+    "partition_of",
+    "rejection_reasons",
+    "tick_token",
+]
 
 _Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
@@ -343,85 +366,169 @@ class Detection:
     @property
     def log_ns(self) -> int: ...
 
-# --- rhythm ---------------------------------------------------------------------------------------------------------
+# --- puller ---------------------------------------------------------------------------------------------------------
+
+class JetStreamError(RuntimeError):
+    """The log or a stream cannot be read or written any further; the flow starts anew from its recovery state."""
+
+class LostRangeError(JetStreamError):
+    """The stream no longer holds the position of the flow; says which messages are lost."""
+
+class PublishError(JetStreamError):
+    """A message was refused or not acknowledged in time."""
 
 @final
-class RhythmEvent:
-    """An alarm condition of the rhythm begins or ends. Positions are samples, counted from the stream's first.
-
-    Attributes:
-        rule: asystole, extreme_bradycardia, extreme_tachycardia, ventricular_tachycardia, ventricular_fibrillation,
-            pause, atrial_fibrillation, bradycardia or tachycardia.
-        raised: It begins; otherwise it ends.
-        onset: Where it began; the end of an alarm carries the onset of its beginning.
-        decided: The sample that made this certain.
-        value: Seconds without QRS, beats per minute, or seconds of a waveform.
-        limit: What the value was compared with.
-        evidence_first: First sample of the evidence.
-        evidence_last: Last sample of the evidence.
-    """
-
-    @property
-    def rule(self) -> str: ...
-    @property
-    def raised(self) -> bool: ...
-    @property
-    def onset(self) -> int: ...
-    @property
-    def decided(self) -> int: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def limit(self) -> float: ...
-    @property
-    def evidence_first(self) -> int: ...
-    @property
-    def evidence_last(self) -> int: ...
-    def __eq__(self, other: object, /) -> bool: ...
-
-@final
-class RhythmMonitor:
-    """Rhythm alarms of one lead, from its beats.
-
-    Beats, pulses and invalid stretches are announced in any order and portions, each before `advance` passes it.
+class NatsOptions:
+    """Where NATS is and how to get in.
 
     Args:
-        fs_hz: Samples per second, 1 to 10000.
-        **limits: asystole_s, pause_s, extreme_bradycardia_bpm, extreme_bradycardia_beats, extreme_tachycardia_bpm,
-            extreme_tachycardia_beats, ventricular_bpm, ventricular_beats, fibrillation_s, low_bpm, high_bpm,
-            clear_margin_bpm, atrial_fibrillation_s. Defaults: the definitions of the PhysioNet/CinC Challenge 2015.
+        url: Address of the server; comma separated for a cluster.
+        name: What the server's monitoring shows.
+        timeout_s: How long a connection, a request or an acknowledgement may take.
+        credentials: Credentials file (JWT and nkey seed).
+        user: User name.
+        password: Its password.
+        tls_ca: CA certificate that the server's is checked against; TLS is required then.
+        tls_cert: Client certificate.
+        tls_key: Its key.
 
     Raises:
-        ValueError: The rate or a limit is outside its range.
-        TypeError: No limit is called so.
+        ValueError: The timeout is not positive.
     """
 
-    def __new__(cls, fs_hz: float, **limits: float) -> RhythmMonitor: ...
-    def set_limits(self, **limits: float) -> None:
-        """Changes the named limits from here on."""
-    def beats(self, samples: npt.NDArray[np.int64], labels: npt.NDArray[np.uint8]) -> None:
-        """Announces beats: R peaks, and labels as in `LeadOutput`."""
-    def pulses(self, samples: npt.NDArray[np.int64]) -> None:
-        """Announces pulses of a pleth or arterial wave, which speak against asystole."""
-    def invalid(self, first: int, end: int) -> None:
-        """Nothing may be concluded from the absence of beats from `first` up to `end`, exclusive."""
-    def fibrillation(self, first: int, end: int) -> None:
-        """The waveform is fibrillatory from `first` up to `end`, exclusive: known at its last sample."""
-    def advance(self, certain_until: int) -> list[RhythmEvent]:
-        """Judges everything before this sample; all beats before it must have been announced."""
-    def close(self) -> list[RhythmEvent]:
-        """The stream ends: what is raised ends with it."""
-    @property
-    def heart_rate_bpm(self) -> float | None:
-        """The rate that a bedside monitor shows."""
-    def raised_since(self, rule: str) -> int | None:
-        """Onset of a raised condition."""
-    def snapshot(self) -> bytes:
-        """State as bytes, at most 1 KiB."""
-    @staticmethod
-    def restore(snapshot: bytes) -> RhythmMonitor:
-        """The monitor that wrote these bytes.
+    def __new__(
+        cls,
+        url: str,
+        *,
+        name: str = "vitals",
+        timeout_s: float = 5.0,
+        credentials: Path | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        tls_ca: Path | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+    ) -> NatsOptions: ...
+
+@final
+class Puller:
+    """Reads one partition of the log in order and without a gap, or raises. Never reconnects.
+
+    Opening, `poll` and `close` let other threads run.
+
+    Args:
+        options: Where NATS is.
+        stream: Name of the stream, made by `connectors.jetstream.ensure_streams`.
+        partition: Number of the partition.
+        partitions: Partitions that the stream must have.
+        state: What `snapshot` returned; without it reading starts at the stream's first message.
+        roster_h: A patient without a message for this many hours of log time gets no more ticks.
+        heartbeat_s: Idle heartbeat of the consumer; two missed ones are an error.
+        buffer_messages: Messages buffered at most, up to 60000; the backlog stays in the stream.
+        buffer_bytes: Bytes buffered at most.
+
+    Raises:
+        JetStreamError: No server, no such stream, or another number of partitions.
+        LostRangeError: The stream no longer holds the position of the state.
+        ValueError: The state or an argument cannot be used.
+    """
+
+    def __new__(
+        cls,
+        options: NatsOptions,
+        stream: str,
+        partition: int,
+        partitions: int,
+        *,
+        state: bytes | None = None,
+        roster_h: float = 24.0,
+        heartbeat_s: float = 2.0,
+        buffer_messages: int = 8192,
+        buffer_bytes: int = 16_777_216,
+    ) -> Puller: ...
+    def poll(self, max_messages: int) -> list[tuple[str, Messages]]:
+        """What arrived, at most so many messages of it, by patient (`tenant/patient`, sorted); never blocks.
+
+        After a broker's tick each patient of the roster has a tick last in its list.
 
         Raises:
-            ValueError: The bytes are truncated, damaged or another detector's.
+            JetStreamError: The connection broke, a heartbeat is missing, or the consumer or the stream is gone.
+            LostRangeError: Retention removed messages before they were read.
         """
+    def snapshot(self) -> bytes:
+        """Position, log time and roster after the last poll, as versioned bytes."""
+    def close(self) -> None:
+        """Removes the consumer from the server; whatever is called afterwards raises JetStreamError."""
+    @property
+    def next_seq(self) -> int:
+        """Stream sequence from which on nothing was handed over yet."""
+    @property
+    def last_seq(self) -> int:
+        """Stream sequence up to which the partition was handed over."""
+    @property
+    def log_ns(self) -> int:
+        """Log time (ns since 1970); 0 before the first message that moves it."""
+    @property
+    def pending(self) -> int:
+        """Messages of the partition behind the last one handed over, when the server sent that one."""
+    @property
+    def lag_s(self) -> float:
+        """Age of the last message handed over (s); 0 when nothing is pending."""
+    @property
+    def roster_size(self) -> int:
+        """Patients that get ticks."""
+
+@final
+class Publisher:
+    """Appends to streams and reads back what they hold. Never reconnects; every call lets other threads run.
+
+    Raises:
+        JetStreamError: No server.
+    """
+
+    def __new__(cls, options: NatsOptions) -> Publisher: ...
+    def publish_all(
+        self, messages: Sequence[tuple[str, Sequence[tuple[str, str]] | Mapping[str, str], bytes]]
+    ) -> list[int]:
+        """Publishes (subject, headers, payload) in order and returns their stream sequences once all are acknowledged.
+
+        Raises:
+            PublishError: A message was refused or not acknowledged in time; others may be stored.
+            JetStreamError: The connection broke; some may be stored.
+        """
+    def scan(self, stream: str, from_seq: int, tag: str = "") -> list[tuple[int, str, str]]:
+        """(sequence, header Nats-Msg-Id, header `tag`) of what the stream holds from a sequence to its present end.
+
+        An absent header is an empty string.
+
+        Raises:
+            JetStreamError: The stream cannot be read.
+        """
+    def stream_state(self, stream: str) -> tuple[int, int, int]:
+        """Creation time (ns since 1970), first and last sequence of a stream.
+
+        Raises:
+            JetStreamError: The stream cannot be read.
+        """
+    def last_seq(self, stream: str) -> int:
+        """Last sequence of a stream.
+
+        Raises:
+            JetStreamError: The stream cannot be read.
+        """
+    def close(self) -> None:
+        """Closes the connection; whatever is called afterwards raises JetStreamError."""
+
+def partition_of(tenant: str, patient: str, partitions: int) -> int:
+    """The partition of a patient as the server decides it (FNV-1a of both tokens).
+
+    Raises:
+        ValueError: Not 1 to 4096 partitions.
+    """
+
+def tick_token(partition: int, partitions: int) -> str:
+    """The token k whose `vitals.v1.tick.<k>.broker.tick` lands in a partition.
+
+    Raises:
+        ValueError: There is no such partition.
+    """

@@ -2,7 +2,7 @@ import pytest
 
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
-from tests.servers import QuestDB
+from tests.servers import NatsServer, QuestDB
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +18,13 @@ def questdb(tmp_path_factory):
 def own_questdb(tmp_path):
     """A QuestDB for one test, to be killed, paused or made read-only; its tables are made by whoever writes."""
     server = QuestDB(tmp_path / "questdb").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nats_server(tmp_path):
+    """A nats-server for one test, to be killed or paused."""
+    server = NatsServer(tmp_path / "nats").start()
     yield server
     server.stop()

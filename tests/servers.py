@@ -6,11 +6,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from connectors.local.artefacts import java_binary, questdb_jar
+from connectors.local.artefacts import java_binary, nats_server_binary, questdb_jar
 from connectors.local.process import ServerProcess
-from connectors.local.servers import questdb_config, questdb_healthy, questdb_process
+from connectors.local.servers import nats_healthy, nats_process, questdb_config, questdb_healthy, questdb_process
 from connectors.questdb.reads import QuestDBReader
-from dataflows.settings import QuestDBSettings, StackSettings
+from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
 
 
 def free_ports(count: int) -> list[int]:
@@ -23,6 +23,57 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in sockets:
             probe.close()
+
+
+class NatsServer:
+    """A nats-server with JetStream, its data in `store_dir`; keeps its port over a restart."""
+
+    def __init__(self, store_dir: Path) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.store_dir = store_dir
+        self._process = nats_process(
+            nats_server_binary(),
+            store_dir,
+            port=self.port,
+            pid_file=store_dir / "nats.pid",
+            log=store_dir / "nats.log",
+        )
+
+    def settings(self, **streams: object) -> Settings:
+        """Returns settings for this server, with small streams; `streams` changes fields of StreamSettings."""
+        small = {"vitals_max_bytes": 1 << 30, "rejected_max_bytes": 1 << 28, "spill_max_bytes": 1 << 28}
+        return Settings(
+            nats=NatsSettings(url=self.url, heartbeat_s=0.5),
+            streams=StreamSettings.model_validate(small | streams),
+        )
+
+    def start(self) -> "NatsServer":
+        """Starts the server and waits until it greets with JetStream."""
+        self._process.start()
+        self._process.wait_until(lambda: nats_healthy("127.0.0.1", self.port), 20.0)
+        return self
+
+    def stop(self) -> None:
+        """Stops the server in an orderly way."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """Ends the server with SIGKILL."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        """Kills the server and starts it on the same data and port."""
+        self.kill()
+        self.start()
+
+    def pause(self) -> None:
+        """Stops the process where it is: connections stay open, nothing is answered."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets a paused process go on."""
+        os.kill(self._process.pid, signal.SIGCONT)
 
 
 class QuestDB:

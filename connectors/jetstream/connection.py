@@ -1,0 +1,46 @@
+"""The settings of a connection in the terms of the two clients: the native one of the flow, nats-py for set-up."""
+
+import ssl
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+
+from dataflows._native import NatsOptions
+from dataflows.settings import NatsSettings
+
+
+def native_options(settings: NatsSettings, name: str) -> NatsOptions:
+    """Returns the options of the native client; `name` is what the server's monitoring shows."""
+    return NatsOptions(
+        settings.url,
+        name=name,
+        timeout_s=settings.ack_timeout_s,
+        credentials=settings.credentials,
+        user=settings.user,
+        password=settings.password.get_secret_value() if settings.password else None,
+        tls_ca=settings.tls_ca,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+    )
+
+
+async def connect(settings: NatsSettings, name: str) -> Client:
+    """Connects with nats-py: for set-up and tools, never for the hot path.
+
+    Raises:
+        nats.errors.Error: The server refuses.
+        OSError: Nobody answers.
+    """
+    options: dict[str, Any] = {"name": name, "allow_reconnect": False, "connect_timeout": settings.ack_timeout_s}
+    if settings.credentials:
+        options["user_credentials"] = str(settings.credentials)
+    if settings.user:
+        options["user"] = settings.user
+    if settings.password:
+        options["password"] = settings.password.get_secret_value()
+    if settings.tls_ca or settings.tls_cert:
+        options["tls"] = ssl.create_default_context(cafile=settings.tls_ca)
+    if settings.tls_cert:
+        options["tls"].load_cert_chain(settings.tls_cert, settings.tls_key)
+    return await nats.connect([server.strip() for server in settings.url.split(",")], **options)

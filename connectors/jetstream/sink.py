@@ -1,0 +1,175 @@
+"""Writes to a stream exactly once: every acknowledgement is awaited, and a restart looks up what is there already."""
+
+import logging
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from prometheus_client import Counter, Histogram
+
+from connectors.jetstream.connection import native_options
+from dataflows._native import Publisher
+from dataflows.settings import NatsSettings
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+WRITER = "Vitals-Writer"
+"""Header that names the sink partition, so that it knows its own messages again."""
+_PARTS = 4
+_HOLD_BACK_S = 24 * 3600.0
+_LABELS = ["step_id", "partition"]
+ACK_SECONDS = Histogram("sink_ack_seconds", "Time until every message of a batch was acknowledged", _LABELS)
+WRITTEN = Counter("nats_sink_messages", "Messages published, or present already", [*_LABELS, "result"])
+
+
+@dataclass(frozen=True, slots=True)
+class OutMessage:
+    """A message for a stream.
+
+    Attributes:
+        subject: Where it goes.
+        payload: Body, a function of the log alone.
+        message_id: Identity, a function of the log alone; the same id is never stored twice.
+        headers: More headers; what depends on the wall clock belongs here.
+    """
+
+    subject: str
+    payload: bytes
+    message_id: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
+    """One writer.
+
+    Its state is the stream's creation time and a sequence number before which nothing will be written again. After a
+    restart the flow writes again what followed its last durable epoch; what the stream holds since then is looked up by
+    message id and left out, so neither the length of the outage nor the dedupe window matters.
+    """
+
+    def __init__(
+        self, publisher: Publisher, stream: str, step_id: str, partition: str, resume_state: bytes | None
+    ) -> None:
+        self._publisher = publisher
+        self._writer = f"{step_id}/{partition}"
+        self._ack_seconds = ACK_SECONDS.labels(step_id, partition)
+        self._published, self._present = (WRITTEN.labels(step_id, partition, what) for what in ("published", "present"))
+        self._created_ns, first_seq, last_seq = publisher.stream_state(stream)
+        from_seq = first_seq
+        if resume_state is None:
+            if last_seq >= first_seq:
+                logger.warning(
+                    "%s: no recovery state, looking up all of stream %s (messages %d to %d): slow, still exact",
+                    self._writer, stream, first_seq, last_seq,
+                )  # fmt: skip
+        else:
+            created_ns, seen = _read_state(resume_state)
+            if created_ns == self._created_ns:
+                from_seq = seen + 1
+            else:
+                logger.error("%s: stream %s was deleted and created anew, its messages are gone", self._writer, stream)
+        self._present_ids: set[str] = set()
+        self._held: dict[str, int] = {}
+        for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER):
+            if message_id:
+                self._present_ids.add(message_id)
+                if writer == self._writer:
+                    self._held[message_id] = seq
+        self._last_seq = max(last_seq, 0)
+        self._hold_until = time.monotonic() + _HOLD_BACK_S
+
+    def write_batch(self, values: list[OutMessage]) -> None:
+        """Publishes and returns once everything is acknowledged.
+
+        Raises:
+            PublishError: A message was refused or not acknowledged in time: the flow must stop.
+            JetStreamError: The connection broke.
+        """
+        started = time.perf_counter()
+        fresh = []
+        for value in values:
+            if value.message_id in self._present_ids:
+                self._present_ids.discard(value.message_id)
+                self._held.pop(value.message_id, None)
+            else:
+                fresh.append(value)
+        self._present.inc(len(values) - len(fresh))
+        if fresh:
+            sequences = self._publisher.publish_all([self._outgoing(value) for value in fresh])
+            self._last_seq = max(self._last_seq, *sequences)
+            self._published.inc(len(fresh))
+        self._ack_seconds.observe(time.perf_counter() - started)
+
+    def _outgoing(self, value: OutMessage) -> tuple[str, Sequence[tuple[str, str]], bytes]:
+        headers = [
+            ("Nats-Msg-Id", value.message_id),
+            ("Vitals-Published-Ns", str(time.time_ns())),
+            (WRITER, self._writer),
+            *value.headers,
+        ]
+        return value.subject, headers, value.payload
+
+    def snapshot(self) -> bytes:
+        """Creation time of the stream, and the sequence number up to which nothing will be written again.
+
+        What the stream held at the start and the flow has yet to write again holds the number back: a second crash
+        before that must find it. What never comes again (other rules since, or a log that no longer reaches back) is
+        let go after a day.
+        """
+        seen = self._last_seq
+        if self._held and time.monotonic() < self._hold_until:
+            seen = min(seen, next(iter(self._held.values())) - 1)
+        return msgspec.msgpack.encode((VERSION, self._created_ns, seen))
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._publisher.close()
+
+
+def _read_state(state: bytes) -> tuple[int, int]:
+    try:
+        version, created_ns, seen = msgspec.msgpack.decode(state, type=tuple[int, int, int])
+    except msgspec.DecodeError as error:
+        message = f"recovery state of a JetStreamSink cannot be read: {error}"
+        raise ValueError(message) from error
+    if version != VERSION:
+        message = f"recovery state of a JetStreamSink has version {version}, this program reads version {VERSION}"
+        raise ValueError(message)
+    return created_ns, seen
+
+
+class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
+    """Sink of keyed `OutMessage`s for one stream.
+
+    Args:
+        nats: Where the server is.
+        stream: Name of the stream that holds the messages' subjects.
+        parts: Writers, fixed for ever: their names are the recovery key.
+    """
+
+    def __init__(self, nats: NatsSettings, stream: str, parts: int = _PARTS) -> None:
+        self._nats = nats
+        self._stream = stream
+        self._parts = parts
+
+    def list_parts(self) -> list[str]:
+        """Names of the writers."""
+        return [f"{self._stream}/{n}" for n in range(self._parts)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Writer of a key; Bytewax takes it modulo their number."""
+        return zlib.crc32(item_key.encode())
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> JetStreamSinkPartition:
+        """Connects and looks up what the stream holds since the recovery state.
+
+        Raises:
+            JetStreamError: No server or no such stream.
+            ValueError: The recovery state cannot be read.
+        """
+        publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))
+        return JetStreamSinkPartition(publisher, self._stream, step_id, for_part, resume_state)

@@ -1,0 +1,83 @@
+"""What the tests of JetStream share: an administrator's connection, and waiting on conditions."""
+
+import asyncio
+import threading
+import time
+
+import nats
+
+from connectors.jetstream import native_options
+from dataflows._native import Publisher, Puller
+
+WAIT_S = 20.0
+
+
+def wait_for(condition, timeout_s=WAIT_S, interval_s=0.01):
+    """Calls `condition` until it returns something true, which is returned."""
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        pause.wait(interval_s)
+    return result
+
+
+def open_puller(settings, partition=0, **options):
+    streams = settings.streams
+    options = {"heartbeat_s": settings.nats.heartbeat_s, **options}
+    return Puller(
+        native_options(settings.nats, "test puller"), streams.vitals, partition, streams.partitions, **options
+    )
+
+
+def open_publisher(settings):
+    return Publisher(native_options(settings.nats, "test publisher"))
+
+
+def frame(patient, n=0, signal="ecg-ii", **headers):
+    names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
+    return f"vitals.v1.main.{patient}.d1.{signal}", names, b"%d" % n
+
+
+def poll_until(puller, condition, max_messages=4000, timeout_s=WAIT_S):
+    """Polls and collects entries per patient until `condition(entries by patient)`."""
+    seen = {}
+
+    def step():
+        for key, messages in puller.poll(max_messages):
+            seen.setdefault(key, []).extend(messages.entries())
+        return condition(seen)
+
+    wait_for(step, timeout_s, 0.002)
+    return seen
+
+
+def payloads(entries):
+    """Payloads of messages, without ticks."""
+    return [int(payload) for subject, _, _, payload in entries if subject]
+
+
+def ticks(entries):
+    return [(seq, log_ns) for subject, seq, log_ns, _ in entries if not subject]
+
+
+class Admin:
+    """nats-py for what the flow never does: purging, deleting, looking at single messages."""
+
+    def __init__(self, url):
+        self._loop = asyncio.new_event_loop()
+        self._connection = self._loop.run_until_complete(nats.connect(url, allow_reconnect=False))
+        self.js = self._connection.jetstream()
+
+    def __call__(self, coroutine):
+        return self._loop.run_until_complete(coroutine)
+
+    def info(self, stream, **options):
+        return self(self.js.stream_info(stream, **options))
+
+    def consumers(self, stream):
+        return self(self.js.consumers_info(stream))
+
+    def close(self):
+        self(self._connection.close())
+        self._loop.close()
