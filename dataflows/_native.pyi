@@ -22,6 +22,8 @@ __all__ = [
     "Puller",
     "QrsDetector",
     "Reject",
+    "RhythmEvent",
+    "RhythmMonitor",
     "Signals",
     "Validator",
     "partition_of",
@@ -365,6 +367,89 @@ class Detection:
     def log_seq(self) -> int: ...
     @property
     def log_ns(self) -> int: ...
+
+# --- rhythm ---------------------------------------------------------------------------------------------------------
+
+@final
+class RhythmEvent:
+    """An alarm condition of the rhythm begins or ends. Positions are samples, counted from the stream's first.
+
+    Attributes:
+        rule: asystole, extreme_bradycardia, extreme_tachycardia, ventricular_tachycardia, ventricular_fibrillation,
+            pause, atrial_fibrillation, bradycardia or tachycardia.
+        raised: It begins; otherwise it ends.
+        onset: Where it began; the end of an alarm carries the onset of its beginning.
+        decided: The sample that made this certain.
+        value: Seconds without QRS, beats per minute, or seconds of a waveform.
+        limit: What the value was compared with.
+        evidence_first: First sample of the evidence.
+        evidence_last: Last sample of the evidence.
+    """
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def raised(self) -> bool: ...
+    @property
+    def onset(self) -> int: ...
+    @property
+    def decided(self) -> int: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def evidence_first(self) -> int: ...
+    @property
+    def evidence_last(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class RhythmMonitor:
+    """Rhythm alarms of one lead, from its beats.
+
+    Beats, pulses and invalid stretches are announced in any order and portions, each before `advance` passes it.
+
+    Args:
+        fs_hz: Samples per second, 1 to 10000.
+        **limits: asystole_s, pause_s, extreme_bradycardia_bpm, extreme_bradycardia_beats, extreme_tachycardia_bpm,
+            extreme_tachycardia_beats, ventricular_bpm, ventricular_beats, fibrillation_s, low_bpm, high_bpm,
+            clear_margin_bpm, atrial_fibrillation_s. Defaults: the definitions of the PhysioNet/CinC Challenge 2015.
+
+    Raises:
+        ValueError: The rate or a limit is outside its range.
+        TypeError: No limit is called so.
+    """
+
+    def __new__(cls, fs_hz: float, **limits: float) -> RhythmMonitor: ...
+    def set_limits(self, **limits: float) -> None:
+        """Changes the named limits from here on."""
+    def beats(self, samples: npt.NDArray[np.int64], labels: npt.NDArray[np.uint8]) -> None:
+        """Announces beats: R peaks, and labels as in `LeadOutput`."""
+    def pulses(self, samples: npt.NDArray[np.int64]) -> None:
+        """Announces pulses of a pleth or arterial wave, which speak against asystole."""
+    def invalid(self, first: int, end: int) -> None:
+        """Nothing may be concluded from the absence of beats from `first` up to `end`, exclusive."""
+    def fibrillation(self, first: int, end: int) -> None:
+        """The waveform is fibrillatory from `first` up to `end`, exclusive: known at its last sample."""
+    def advance(self, certain_until: int) -> list[RhythmEvent]:
+        """Judges everything before this sample; all beats before it must have been announced."""
+    def close(self) -> list[RhythmEvent]:
+        """The stream ends: what is raised ends with it."""
+    @property
+    def heart_rate_bpm(self) -> float | None:
+        """The rate that a bedside monitor shows."""
+    def raised_since(self, rule: str) -> int | None:
+        """Onset of a raised condition."""
+    def snapshot(self) -> bytes:
+        """State as bytes, at most 1 KiB."""
+    @staticmethod
+    def restore(snapshot: bytes) -> RhythmMonitor:
+        """The monitor that wrote these bytes.
+
+        Raises:
+            ValueError: The bytes are truncated, damaged or another detector's.
+        """
 
 # --- puller ---------------------------------------------------------------------------------------------------------
 
