@@ -3,9 +3,13 @@
 use super::median::Median;
 use super::profile::Counts;
 use super::reading::pct;
+use super::recent::Recent;
 use super::staircase::Staircase;
 use super::{Desaturation, DesaturationKind};
 use crate::state::{Reader, StateError, Writer};
+
+/// A display whose last digit is so large flickers by it, thousandths of a percent.
+const COARSE: i32 = 500;
 
 /// A fall that has crossed the threshold fast enough to be scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +18,8 @@ struct Open {
     onset: u64,
     /// Last sample near the valley, or below the baseline by the threshold.
     low_at: u64,
+    /// Samples that showed the depth.
+    held: u32,
     /// `Provisional` has been told, so a scored event will be.
     told: bool,
 }
@@ -24,6 +30,9 @@ pub(super) struct Falls {
     counts: Counts,
     median: Median,
     stairs: Staircase,
+    recent: Recent,
+    /// Smallest change seen: the last digit of the display.
+    digit: i32,
     /// Below the highest step by a turn, and not turned up since.
     falling: bool,
     /// Lowest median while `falling`.
@@ -34,6 +43,8 @@ pub(super) struct Falls {
     open: Option<Open>,
     /// No fall scored reaches back over this sample: there the level jumped.
     jumped_at: u64,
+    /// Level before the last jump up.
+    jumped_from: i32,
     /// Sample in the middle of the last window.
     at: u64,
     /// Last median.
@@ -46,12 +57,15 @@ impl Falls {
             counts,
             median: Median::new(counts.median),
             stairs: Staircase::new(counts.second),
+            recent: Recent::new(counts.second),
+            digit: i32::MAX,
             falling: false,
             valley: 0,
             nadir: 0,
             nadir_at: 0,
             open: None,
             jumped_at: 0,
+            jumped_from: i32::MAX,
             at: 0,
             level: 0,
         }
@@ -61,6 +75,10 @@ impl Falls {
     #[inline]
     pub fn push(&mut self, value: i32, now: u64, out: &mut Vec<Desaturation>) {
         let (level, at) = self.median.push(value, now);
+        let change = (level - self.level).abs();
+        if change > 0 {
+            self.digit = self.digit.min(change);
+        }
         (self.level, self.at) = (level, at);
         if self.falling {
             self.fall(now, out);
@@ -68,6 +86,7 @@ impl Falls {
             self.stairs.push(level, at);
             self.look(now, out);
         }
+        self.recent.push(level, at);
     }
 
     /// No fall yet: is this one?
@@ -125,8 +144,12 @@ impl Falls {
         if !self.deep(step.level) {
             return;
         }
+        if self.recent.was_at_most(step.level - self.counts.drop) {
+            self.restart(); // up and back within seconds: the level in between was no baseline
+            return;
+        }
         let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step.at);
-        let open = Open { baseline: step.level, onset, low_at: self.at, told: false };
+        let open = Open { baseline: step.level, onset, low_at: self.at, held: 0, told: false };
         self.open = Some(open);
         self.deepen(now, out);
     }
@@ -146,8 +169,10 @@ impl Falls {
         if self.level <= (self.valley + counts.level).max(open.baseline - counts.drop + counts.level) {
             open.low_at = at;
         }
+        open.held += u32::from(self.level <= open.baseline - counts.drop + counts.level);
         let told = open.told;
-        open.told |= open.low_at - open.onset >= counts.shortest;
+        let coarse = self.digit >= COARSE;
+        open.told |= open.low_at - open.onset >= counts.shortest && (!coarse || open.held >= counts.held);
         let over = at - open.onset >= counts.longest || (!open.told && at - open.low_at >= counts.shortest);
         self.open = Some(open);
         if open.told && !told {
@@ -194,7 +219,7 @@ impl Falls {
         if self.at - onset < self.counts.shortest {
             return false;
         }
-        let open = Open { baseline: highest.level, onset, low_at: self.at, told: true };
+        let open = Open { baseline: highest.level, onset, low_at: self.at, held: 0, told: true };
         out.push(self.event(DesaturationKind::Provisional, open, now));
         self.open = Some(open);
         self.close(DesaturationKind::Sustained, now, out);
@@ -239,8 +264,17 @@ impl Falls {
         if down && self.open.is_some() {
             self.close(DesaturationKind::Truncated, now, out);
         }
+        let returns =
+            down && now - self.jumped_at <= self.counts.longest && value > self.jumped_from - self.counts.drop;
+        if !down {
+            self.jumped_from = self.level;
+        }
         self.median.clear();
         self.jumped_at = now;
+        if returns {
+            (self.level, self.at) = (value, now);
+            self.restart(); // an excursion upwards is over
+        }
         self.push(value, now, out);
     }
 
@@ -263,6 +297,8 @@ impl Falls {
     fn forget(&mut self) {
         self.median.clear();
         self.stairs.clear();
+        self.recent.clear();
+        self.jumped_from = i32::MAX;
         self.falling = false;
         self.open = None;
     }
@@ -270,14 +306,16 @@ impl Falls {
     /// Appends the state; times as distance from `now`.
     pub fn write(&self, writer: &mut Writer, now: u64) {
         let ago = |at: u64| now - at;
-        writer.put(&[self.valley, self.nadir, self.level]);
+        writer.put(&[self.valley, self.nadir, self.level, self.jumped_from, self.digit]);
         writer.put(&[self.jumped_at, self.at, self.nadir_at].map(ago));
         writer.put(&[u8::from(self.falling), u8::from(self.open.is_some())]);
         if let Some(open) = &self.open {
-            writer.one(open.baseline).put(&[open.onset, open.low_at].map(ago)).one(u8::from(open.told));
+            writer.one(open.baseline).put(&[open.onset, open.low_at].map(ago));
+            writer.one(open.held).one(u8::from(open.told));
         }
         self.median.write(writer, now);
         self.stairs.write(writer, now);
+        self.recent.write(writer, now);
     }
 
     /// Reads the state back.
@@ -285,16 +323,18 @@ impl Falls {
         let mut falls = Self::new(counts);
         let back = |ago: u64| now.checked_sub(ago).ok_or(StateError::Value("time before the series"));
         (falls.valley, falls.nadir, falls.level) = (reader.one()?, reader.one()?, reader.one()?);
+        (falls.jumped_from, falls.digit) = (reader.one()?, reader.one()?);
         (falls.jumped_at, falls.at, falls.nadir_at) =
             (back(reader.one()?)?, back(reader.one()?)?, back(reader.one()?)?);
         falls.falling = reader.one::<u8>()? != 0;
         if reader.one::<u8>()? != 0 {
             let baseline = reader.one()?;
             let (onset, low_at) = (back(reader.one()?)?, back(reader.one()?)?);
-            falls.open = Some(Open { baseline, onset, low_at, told: reader.one::<u8>()? != 0 });
+            falls.open = Some(Open { baseline, onset, low_at, held: reader.one()?, told: reader.one::<u8>()? != 0 });
         }
         falls.median = Median::read(reader, counts.median, now)?;
         falls.stairs = Staircase::read(reader, counts.second, now)?;
+        falls.recent = Recent::read(reader, counts.second, now)?;
         Ok(falls)
     }
 }

@@ -14,6 +14,7 @@ mod limits;
 mod median;
 mod profile;
 mod reading;
+mod recent;
 mod sat_seconds;
 mod staircase;
 mod watch;

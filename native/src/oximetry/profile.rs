@@ -34,6 +34,8 @@ pub struct Rules {
     pub fastest_pct_per_s: f64,
     /// A reading off by more counts once it has lasted so long.
     pub spike_s: f64,
+    /// On a display of whole percents, a depth counts when it has been shown for so long in all.
+    pub held_s: f64,
     /// From the onset to the last sample near the nadir.
     pub shortest_s: f64,
     /// A fall that has not turned by then is sustained.
@@ -49,6 +51,7 @@ const STANDARD: Rules = Rules {
     slowest_pct_per_s: 0.05,
     fastest_pct_per_s: 4.0,
     spike_s: 8.0,
+    held_s: 5.0,
     shortest_s: 10.0,
     longest_s: 180.0,
     gap_s: 30.0,
@@ -77,8 +80,8 @@ impl Profile {
     pub fn rules(self) -> Rules {
         match self {
             Self::Standard => STANDARD,
-            Self::Sensitive => Rules { median_s: 0.0, ..STANDARD },
-            Self::Averaged => Rules { median_s: 0.0, turn_pct: 1.0, ..STANDARD },
+            Self::Sensitive => Rules { median_s: 0.0, held_s: 0.0, ..STANDARD },
+            Self::Averaged => Rules { median_s: 0.0, held_s: 0.0, turn_pct: 1.0, ..STANDARD },
         }
     }
 }
@@ -102,6 +105,8 @@ pub(super) struct Counts {
     pub second: u64,
     /// See `Rules`.
     pub spike: u64,
+    /// See `Rules`.
+    pub held: u32,
     /// See `Rules`.
     pub shortest: u64,
     /// See `Rules`.
@@ -134,6 +139,7 @@ impl Counts {
             slew,
             second: samples(1.0).max(1),
             spike: samples(rules.spike_s),
+            held: samples(rules.held_s) as u32,
             shortest: samples(rules.shortest_s),
             longest: samples(rules.longest_s),
             gap: samples(rules.gap_s),
