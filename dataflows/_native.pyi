@@ -140,6 +140,7 @@ class Desaturation:
         baseline: SpO2 before the fall, %.
         nadir: Lowest SpO2, %.
         drop: Their difference in points, at least the detector's threshold.
+        area_pct_s: Area between baseline and readings from onset to end, points times seconds.
     """
 
     @property
@@ -158,6 +159,8 @@ class Desaturation:
     def nadir(self) -> float: ...
     @property
     def drop(self) -> float: ...
+    @property
+    def area_pct_s(self) -> float: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -172,7 +175,7 @@ class DesaturationDetector:
     Args:
         fs_hz: Samples per second, 0.1 to 10.
         drop: Least depth of an event in points, 0.5 to 50; 3 for ODI3, 4 for ODI4.
-        profile: Rules it scores by: `standard`, `sensitive` or `averaged` (docs/benchmarks/oximetry.md).
+        profile: Rules it scores by: `standard` or `sensitive` (docs/benchmarks/oximetry.md).
 
     Raises:
         ValueError: The rate or depth is outside its range, or there is no such profile.
@@ -208,6 +211,213 @@ class DesaturationDetector:
 
         Raises:
             ValueError: The bytes are damaged or of another kind or version.
+        """
+
+@final
+class SpO2Limits:
+    """What a patient's SpO2 is watched for. None switches a rule off.
+
+    Args:
+        low: Limit in % and delay in s of `spo2_below_90`, medium priority.
+        very_low: The same of `spo2_below_85`, high priority.
+        rapid_drop_pct: `spo2_rapid_desaturation`, high priority: two readings so many points below `low` alarm at once.
+        sat_seconds: Limit in % and setting in points times seconds of `spo2_sat_seconds`.
+        sat_seconds_plus_one: Count a second by its distance to the point above the limit (GE) and not to the limit
+            (Nellcor).
+        sat_seconds_repeats: Three falls below the limit within 60 s alarm regardless of their depth.
+        above_target: Limit and delay of `spo2_above_target`, for patients who retain carbon dioxide.
+        clear_margin_pct: An alarm clears when readings are this many points inside the limit ...
+        clear_s: ... for so long.
+        data_update_s: `spo2_no_data`, technical, is raised when no reading has come for longer; what a device sends in
+            place of a reading (0, 127, 255) raises it at once.
+
+    Raises:
+        ValueError: A number could never be met, or never be undone.
+    """
+
+    def __new__(
+        cls,
+        *,
+        low: tuple[float, float] | None = (90.0, 30.0),
+        very_low: tuple[float, float] | None = (85.0, 10.0),
+        rapid_drop_pct: float | None = 10.0,
+        sat_seconds: tuple[float, float] | None = (90.0, 50.0),
+        sat_seconds_plus_one: bool = False,
+        sat_seconds_repeats: bool = True,
+        above_target: tuple[float, float] | None = None,
+        clear_margin_pct: float = 2.0,
+        clear_s: float = 15.0,
+        data_update_s: float = 30.0,
+    ) -> SpO2Limits: ...
+    @classmethod
+    def copd(cls) -> SpO2Limits:
+        """For a target range of 88 to 92 %, on a clinician's decision."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class SpO2Alarm:
+    """An alarm began or ended. Times are seconds from the series' first sample.
+
+    Attributes:
+        rule: `spo2_below_90`, `spo2_below_85`, `spo2_rapid_desaturation`, `spo2_sat_seconds`, `spo2_above_target` or
+            `spo2_no_data`: named after the default limits, `limit` is the patient's.
+        raised: Began (True) or ended.
+        onset_s: First sample of the condition; the same in both events of an alarm.
+        decided_s: The sample that decided.
+        evidence_first_s: First sample of the evidence: of the condition, or of the readings that ended it.
+        value: The deciding reading in %; points times seconds for `spo2_sat_seconds`, seconds for `spo2_no_data`.
+        limit: What it was compared with, in the same unit.
+    """
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def raised(self) -> bool: ...
+    @property
+    def onset_s(self) -> float: ...
+    @property
+    def decided_s(self) -> float: ...
+    @property
+    def evidence_first_s(self) -> float: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def limit(self) -> float: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class SpO2Indices:
+    """Indices of a stretch of SpO2, all per valid time; ratios are NaN where there was no reading.
+
+    Attributes:
+        valid_h: Hours covered by readings; one covers up to 5 s back to the reading before.
+        events3: Scored falls by 3 points; `events4`: by 4.
+        odi3: `events3` per valid hour; `odi4` alike.
+        t90_pct: Part of the valid time below 90 %, in %; `t88_pct` and `t85_pct` alike.
+        burden_pct_min_per_h: Hypoxic burden: area between baseline and readings of scored falls by 3 points and of
+            their recovery.
+        mean_pct: Mean reading.
+        lowest_pct: Lowest reading.
+        comparable: Whether the device averages over at most 3 s, as published indices presume; None: not known.
+    """
+
+    @property
+    def valid_h(self) -> float: ...
+    @property
+    def events3(self) -> int: ...
+    @property
+    def events4(self) -> int: ...
+    @property
+    def odi3(self) -> float: ...
+    @property
+    def odi4(self) -> float: ...
+    @property
+    def t90_pct(self) -> float: ...
+    @property
+    def t88_pct(self) -> float: ...
+    @property
+    def t85_pct(self) -> float: ...
+    @property
+    def burden_pct_min_per_h(self) -> float: ...
+    @property
+    def mean_pct(self) -> float: ...
+    @property
+    def lowest_pct(self) -> float: ...
+    @property
+    def comparable(self) -> bool | None: ...
+
+@final
+class SpO2Series:
+    """Desaturations, alarms and indices of one SpO2 series, streaming.
+
+    Args:
+        fs_hz: Samples per second, 0.1 to 10.
+        profile: Rules that desaturations are scored by.
+        limits: What is watched for; the defaults of `SpO2Limits` if absent.
+        averaging_s: Averaging of the device, for `SpO2Indices.comparable`.
+
+    Raises:
+        ValueError: The rate is outside its range, or there is no such profile.
+    """
+
+    def __new__(
+        cls,
+        fs_hz: float = 1.0,
+        *,
+        profile: str = "standard",
+        limits: SpO2Limits | None = None,
+        averaging_s: float | None = None,
+    ) -> SpO2Series: ...
+    @property
+    def fs_hz(self) -> float: ...
+    @property
+    def samples(self) -> int:
+        """Samples pushed so far, missing ones included."""
+    def push(self, values: npt.ArrayLike) -> tuple[list[Desaturation], list[SpO2Alarm]]:
+        """As `DesaturationDetector.push`: falls by 3 points, and alarms that began or ended."""
+    def flush(self) -> tuple[list[Desaturation], list[SpO2Alarm]]:
+        """Ends the series. Falls that last are reported; alarms that are raised stay so."""
+    def night(self) -> SpO2Indices:
+        """Indices since the series or its last night began."""
+    def hour(self) -> SpO2Indices:
+        """Indices of the present minute and the 59 before it."""
+    def begin_night(self) -> None:
+        """Starts the sums of a new night."""
+    def set_limits(self, limits: SpO2Limits) -> list[SpO2Alarm]:
+        """Changes what is watched for from the next sample on, and returns the alarms that end by that."""
+    def snapshot(self) -> bytes:
+        """State as versioned bytes, limits included."""
+    @classmethod
+    def restore(cls, snapshot: bytes) -> SpO2Series:
+        """The series that wrote these bytes.
+
+        Raises:
+            ValueError: The bytes are damaged or of another kind or version.
+        """
+
+@final
+class SpO2Bank:
+    """Many SpO2 series of one rate, pushed in one call.
+
+    Args:
+        rows: How many series.
+        fs_hz: As for `SpO2Series`, and so the rest.
+    """
+
+    def __new__(
+        cls,
+        rows: int,
+        fs_hz: float = 1.0,
+        *,
+        profile: str = "standard",
+        limits: SpO2Limits | None = None,
+        averaging_s: float | None = None,
+    ) -> SpO2Bank: ...
+    def __len__(self) -> int: ...
+    def push(
+        self, values: npt.NDArray[np.float64]
+    ) -> tuple[list[tuple[int, Desaturation]], list[tuple[int, SpO2Alarm]]]:
+        """Pushes a matrix of readings, one row a series, and returns what became certain with its row.
+
+        Raises:
+            TypeError: Not a two-dimensional float64 array; nothing was pushed.
+            ValueError: Another number of rows; nothing was pushed.
+        """
+    def flush(self) -> tuple[list[tuple[int, Desaturation]], list[tuple[int, SpO2Alarm]]]:
+        """Ends every series."""
+    def night(self) -> list[SpO2Indices]:
+        """As `SpO2Series.night`, for each row."""
+    def hour(self) -> list[SpO2Indices]:
+        """As `SpO2Series.hour`, for each row."""
+    def snapshot(self, row: int) -> bytes:
+        """State of one row, as of a `SpO2Series`."""
+    def replace(self, row: int, snapshot: bytes) -> None:
+        """Puts a series of the same rate into a row.
+
+        Raises:
+            ValueError: The bytes are damaged or of another kind, version or rate.
         """
 
 # --- wire -----------------------------------------------------------------------------------------------------------

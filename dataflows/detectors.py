@@ -4,6 +4,26 @@ All of them are written in Rust, keep bounded memory, give the same events howev
 state over a restart by `snapshot()` and `restore()`.
 """
 
-from dataflows._native import Desaturation, DesaturationDetector, LeadOutput, QrsDetector
+from dataflows._native import (
+    Desaturation,
+    DesaturationDetector,
+    LeadOutput,
+    QrsDetector,
+    SpO2Alarm,
+    SpO2Bank,
+    SpO2Indices,
+    SpO2Limits,
+    SpO2Series,
+)
 
-__all__ = ["Desaturation", "DesaturationDetector", "LeadOutput", "QrsDetector"]
+__all__ = [
+    "Desaturation",
+    "DesaturationDetector",
+    "LeadOutput",
+    "QrsDetector",
+    "SpO2Alarm",
+    "SpO2Bank",
+    "SpO2Indices",
+    "SpO2Limits",
+    "SpO2Series",
+]

@@ -5,7 +5,7 @@
 
 use super::ConfigError;
 use super::limits::{Limit, SpO2Limits};
-use super::reading::{HIGHEST_PCT, compact, expand, pct, points, reading};
+use super::reading::{FULL, compact, expand, pct, points, reading};
 use super::sat_seconds::SatSeconds;
 use super::watch::{Change, Side, Watch};
 use crate::state::{Reader, StateError, Writer};
@@ -83,11 +83,25 @@ pub struct SpO2AlarmEvent {
     pub evidence_first: u64,
 }
 
+/// A limit in thousandths of a percent and samples. What must not be exceeded is negated.
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    sign: i32,
+    limit: i32,
+    inside: i32,
+    delay: u64,
+}
+
 /// Watches one SpO2 series, sample by sample, with bounded state.
 #[derive(Debug, Clone)]
 pub struct SpO2Alarms {
     fs_hz: f64,
     limits: SpO2Limits,
+    /// The limits once more, for each rule that compares a reading with one.
+    edges: [Option<Edge>; RULES],
+    clear: u64,
+    bridge: u64,
+    back: u64,
     next: u64,
     /// Last reading and when it came.
     last: Option<(i32, u64)>,
@@ -102,8 +116,20 @@ impl SpO2Alarms {
             return Err(ConfigError::Rate(fs_hz));
         }
         limits.check()?;
-        let (watches, sat_seconds) = ([Watch::default(); RULES], SatSeconds::default());
-        Ok(Self { fs_hz, limits, next: 0, last: None, watches, sat_seconds })
+        let mut alarms = Self {
+            fs_hz,
+            limits,
+            edges: [None; RULES],
+            clear: 0,
+            bridge: samples_in(BRIDGE_S, fs_hz),
+            back: samples_in(RETURN_S, fs_hz),
+            next: 0,
+            last: None,
+            watches: [Watch::default(); RULES],
+            sat_seconds: SatSeconds::default(),
+        };
+        alarms.prepare();
+        Ok(alarms)
     }
 
     /// Samples per second.
@@ -131,12 +157,18 @@ impl SpO2Alarms {
     pub fn set_limits(&mut self, limits: SpO2Limits, out: &mut Vec<SpO2AlarmEvent>) -> Result<(), ConfigError> {
         limits.check()?;
         let before = std::mem::replace(&mut self.limits, limits);
+        self.prepare();
         for rule in SpO2Rule::ALL {
             if limit_of(rule, &before).is_some() && limit_of(rule, &limits).is_none() {
                 self.switch_off(rule, &before, out);
             }
         }
         Ok(())
+    }
+
+    fn prepare(&mut self) {
+        self.clear = samples_in(self.limits.clear_s, self.fs_hz);
+        self.edges = SpO2Rule::ALL.map(|rule| edge(rule, &self.limits, self.fs_hz));
     }
 
     fn switch_off(&mut self, rule: SpO2Rule, before: &SpO2Limits, out: &mut Vec<SpO2AlarmEvent>) {
@@ -168,22 +200,15 @@ impl SpO2Alarms {
     /// The series ends. That decides nothing: what is raised stays raised, what is pending stays open.
     pub fn flush(&mut self, _out: &mut Vec<SpO2AlarmEvent>) {}
 
-    fn samples_in(&self, seconds: f64) -> u64 {
-        (seconds * self.fs_hz - 1e-9).ceil() as u64 // never less than what a delay says
-    }
-
     fn read(&mut self, value: i32, now: u64, out: &mut Vec<SpO2AlarmEvent>) {
         let elapsed = match self.last {
-            Some((_, at)) if now - at <= self.samples_in(BRIDGE_S) => now - at,
+            Some((_, at)) if now - at <= self.bridge => now - at,
             _ => 1,
         };
         self.last = Some((value, now));
         for rule in SpO2Rule::ALL {
             let change = match rule {
-                SpO2Rule::NoData => {
-                    let back = self.samples_in(RETURN_S);
-                    self.watches[rule as usize].step(Side::Inside, now, elapsed, 0, back)
-                }
+                SpO2Rule::NoData => self.watches[rule as usize].step(Side::Inside, now, elapsed, 0, self.back),
                 SpO2Rule::SatSeconds => self.sat_seconds(value, now, elapsed),
                 _ => self.compare(rule, value, now, elapsed),
             };
@@ -193,28 +218,20 @@ impl SpO2Alarms {
         }
     }
 
+    #[inline]
     fn compare(&mut self, rule: SpO2Rule, value: i32, now: u64, elapsed: u64) -> Option<Change> {
-        let limit = limit_of(rule, &self.limits)?;
-        let margin = self.limits.clear_margin_pct;
-        let side = if rule == SpO2Rule::AboveTarget {
-            side(-value, -points(limit.limit_pct), -points(limit.limit_pct - margin))
-        } else {
-            below(value, limit.limit_pct, margin)
-        };
-        let (delay, clear) = (self.samples_in(limit.delay_s), self.samples_in(self.limits.clear_s));
-        self.watches[rule as usize].step(side, now, elapsed, delay, clear)
+        let edge = self.edges[rule as usize]?;
+        self.watches[rule as usize].step(edge.side(value), now, elapsed, edge.delay, self.clear)
     }
 
     fn sat_seconds(&mut self, value: i32, now: u64, elapsed: u64) -> Option<Change> {
-        let limit = self.limits.sat_seconds?;
+        let (limit, edge) = (self.limits.sat_seconds?, self.edges[SpO2Rule::SatSeconds as usize]?);
         let since = self.sat_seconds.step(value, now, elapsed, &limit, self.fs_hz);
-        let clear = self.samples_in(self.limits.clear_s);
         let watch = &mut self.watches[SpO2Rule::SatSeconds as usize];
         if watch.raised().is_none() {
             return since.map(|since| watch.raise(since));
         }
-        let side = below(value, limit.limit_pct, self.limits.clear_margin_pct);
-        let change = watch.step(side, now, elapsed, 0, clear)?;
+        let change = watch.step(edge.side(value), now, elapsed, 0, self.clear)?;
         self.sat_seconds = SatSeconds::default();
         Some(change)
     }
@@ -222,7 +239,7 @@ impl SpO2Alarms {
     fn miss(&mut self, value: f64, now: u64, out: &mut Vec<SpO2AlarmEvent>) {
         let first = self.last.map_or(0, |(_, at)| at + 1);
         let missing = now + 1 - first;
-        if missing == self.samples_in(INTERRUPT_S) + 1 {
+        if missing == samples_in(INTERRUPT_S, self.fs_hz) + 1 {
             self.watches.iter_mut().for_each(Watch::interrupt);
         }
         let told = !value.is_nan(); // the device itself says that it has no reading
@@ -303,17 +320,35 @@ fn limit_of(rule: SpO2Rule, limits: &SpO2Limits) -> Option<Limit> {
     }
 }
 
-/// Side of a limit that must not be gone below.
-fn below(value: i32, limit_pct: f64, margin_pct: f64) -> Side {
-    side(value, points(limit_pct), points((limit_pct + margin_pct).min(HIGHEST_PCT)))
+/// Never less than a delay says.
+fn samples_in(seconds: f64, fs_hz: f64) -> u64 {
+    (seconds * fs_hz - 1e-9).ceil() as u64
 }
 
-fn side(value: i32, limit: i32, inside: i32) -> Side {
-    if value < limit {
-        Side::Beyond
-    } else if value >= inside {
-        Side::Inside
-    } else {
-        Side::Between
+fn edge(rule: SpO2Rule, limits: &SpO2Limits, fs_hz: f64) -> Option<Edge> {
+    let limit = match rule {
+        SpO2Rule::NoData => return None,
+        SpO2Rule::SatSeconds => Limit { limit_pct: limits.sat_seconds?.limit_pct, delay_s: 0.0 },
+        _ => limit_of(rule, limits)?,
+    };
+    let (edge, delay) = (points(limit.limit_pct), samples_in(limit.delay_s, fs_hz));
+    let margin = points(limits.clear_margin_pct);
+    Some(match rule {
+        SpO2Rule::AboveTarget => Edge { sign: -1, limit: -edge, inside: margin - edge, delay },
+        _ => Edge { sign: 1, limit: edge, inside: (edge + margin).min(FULL), delay },
+    })
+}
+
+impl Edge {
+    #[inline]
+    fn side(&self, value: i32) -> Side {
+        let value = self.sign * value;
+        if value < self.limit {
+            Side::Beyond
+        } else if value >= self.inside {
+            Side::Inside
+        } else {
+            Side::Between
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::median::Median;
 use super::profile::Counts;
-use super::reading::pct;
+use super::reading::{FULL, PER_PCT, pct};
 use super::recent::Recent;
-use super::staircase::Staircase;
+use super::staircase::{Staircase, Step};
 use super::{Desaturation, DesaturationKind};
 use crate::state::{Reader, StateError, Writer};
 
@@ -16,12 +16,20 @@ const COARSE: i32 = 500;
 struct Open {
     baseline: i32,
     onset: u64,
+    /// Running sum at the onset.
+    onset_sum: i64,
     /// Last sample near the valley, or below the baseline by the threshold.
     low_at: u64,
-    /// Samples that showed the depth.
-    held: u32,
+    /// Samples over which the depth was shown.
+    held: u64,
     /// `Provisional` has been told, so a scored event will be.
     told: bool,
+}
+
+impl Open {
+    fn since(baseline: i32, onset: Step) -> Self {
+        Self { baseline, onset: onset.at, onset_sum: onset.sum, low_at: onset.at, held: 0, told: false }
+    }
 }
 
 /// Finds falls in believed readings.
@@ -49,6 +57,10 @@ pub(super) struct Falls {
     at: u64,
     /// Last median.
     level: i32,
+    /// Samples since the median before.
+    elapsed: u64,
+    /// Sum of what the levels lacked to 100 %, times samples: areas are differences of it.
+    sum: i64,
 }
 
 impl Falls {
@@ -57,7 +69,7 @@ impl Falls {
             counts,
             median: Median::new(counts.median),
             stairs: Staircase::new(counts.second),
-            recent: Recent::new(counts.second),
+            recent: Recent::new(counts.second, counts.spike),
             digit: i32::MAX,
             falling: false,
             valley: 0,
@@ -68,6 +80,8 @@ impl Falls {
             jumped_from: i32::MAX,
             at: 0,
             level: 0,
+            elapsed: 0,
+            sum: 0,
         }
     }
 
@@ -79,14 +93,20 @@ impl Falls {
         if change > 0 {
             self.digit = self.digit.min(change);
         }
+        self.elapsed = at - self.at;
+        self.sum += i64::from(FULL - level) * self.elapsed as i64;
         (self.level, self.at) = (level, at);
         if self.falling {
             self.fall(now, out);
         } else {
-            self.stairs.push(level, at);
+            self.step();
             self.look(now, out);
         }
         self.recent.push(level, at);
+    }
+
+    fn step(&mut self) {
+        self.stairs.push(Step { level: self.level, at: self.at, sum: self.sum });
     }
 
     /// No fall yet: is this one?
@@ -130,7 +150,7 @@ impl Falls {
             self.deepen(now, out);
             return;
         }
-        self.stairs.push(self.level, self.at);
+        self.step();
         self.cross(now, out);
         if self.open.is_none() {
             self.expire(now, out);
@@ -148,8 +168,8 @@ impl Falls {
             self.restart(); // up and back within seconds: the level in between was no baseline
             return;
         }
-        let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step.at);
-        let open = Open { baseline: step.level, onset, low_at: self.at, held: 0, told: false };
+        let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step);
+        let open = Open { low_at: self.at, ..Open::since(step.level, onset) };
         self.open = Some(open);
         self.deepen(now, out);
     }
@@ -169,7 +189,9 @@ impl Falls {
         if self.level <= (self.valley + counts.level).max(open.baseline - counts.drop + counts.level) {
             open.low_at = at;
         }
-        open.held += u32::from(self.level <= open.baseline - counts.drop + counts.level);
+        if self.level <= open.baseline - counts.drop + counts.level {
+            open.held += self.elapsed.min(counts.bridge);
+        }
         let told = open.told;
         let coarse = self.digit >= COARSE;
         open.told |= open.low_at - open.onset >= counts.shortest && (!coarse || open.held >= counts.held);
@@ -215,11 +237,11 @@ impl Falls {
         if !self.deep(highest.level) {
             return false;
         }
-        let onset = self.stairs.last_above(highest.level - self.counts.level).unwrap_or(highest.at);
-        if self.at - onset < self.counts.shortest {
+        let onset = self.stairs.last_above(highest.level - self.counts.level).unwrap_or(highest);
+        if self.at - onset.at < self.counts.shortest {
             return false;
         }
-        let open = Open { baseline: highest.level, onset, low_at: self.at, held: 0, told: true };
+        let open = Open { told: true, ..Open::since(highest.level, onset) };
         out.push(self.event(DesaturationKind::Provisional, open, now));
         self.open = Some(open);
         self.close(DesaturationKind::Sustained, now, out);
@@ -238,6 +260,8 @@ impl Falls {
 
     fn event(&self, kind: DesaturationKind, open: Open, now: u64) -> Desaturation {
         let nadir_at = self.nadir_at.max(open.onset);
+        let below_full = i64::from(FULL - open.baseline) * (self.at - open.onset) as i64;
+        let area = (self.sum - open.onset_sum - below_full).max(0);
         Desaturation {
             kind,
             onset: open.onset,
@@ -247,6 +271,7 @@ impl Falls {
             nadir: pct(self.nadir),
             drop: pct(open.baseline - self.nadir),
             decided: now,
+            area: area as f64 / PER_PCT,
         }
     }
 
@@ -255,7 +280,7 @@ impl Falls {
         self.falling = false;
         self.open = None;
         self.stairs.clear();
-        self.stairs.push(self.level, self.at);
+        self.step();
     }
 
     /// The level has jumped to `value` and stays there: what was open is cut off before the jump.
@@ -310,11 +335,11 @@ impl Falls {
         writer.put(&[self.jumped_at, self.at, self.nadir_at].map(ago));
         writer.put(&[u8::from(self.falling), u8::from(self.open.is_some())]);
         if let Some(open) = &self.open {
-            writer.one(open.baseline).put(&[open.onset, open.low_at].map(ago));
+            writer.one(open.baseline).put(&[open.onset, open.low_at].map(ago)).one(self.sum - open.onset_sum);
             writer.one(open.held).one(u8::from(open.told));
         }
         self.median.write(writer, now);
-        self.stairs.write(writer, now);
+        self.stairs.write(writer, now, self.sum);
         self.recent.write(writer, now);
     }
 
@@ -329,12 +354,13 @@ impl Falls {
         falls.falling = reader.one::<u8>()? != 0;
         if reader.one::<u8>()? != 0 {
             let baseline = reader.one()?;
-            let (onset, low_at) = (back(reader.one()?)?, back(reader.one()?)?);
-            falls.open = Some(Open { baseline, onset, low_at, held: reader.one()?, told: reader.one::<u8>()? != 0 });
+            let (onset, low_at, onset_sum) = (back(reader.one()?)?, back(reader.one()?)?, -reader.one::<i64>()?);
+            falls.open =
+                Some(Open { baseline, onset, onset_sum, low_at, held: reader.one()?, told: reader.one::<u8>()? != 0 });
         }
         falls.median = Median::read(reader, counts.median, now)?;
-        falls.stairs = Staircase::read(reader, counts.second, now)?;
-        falls.recent = Recent::read(reader, counts.second, now)?;
+        falls.stairs = Staircase::read(reader, counts.second, now, 0)?;
+        falls.recent = Recent::read(reader, counts.second, counts.spike, now)?;
         Ok(falls)
     }
 }

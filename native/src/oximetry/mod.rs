@@ -5,24 +5,30 @@
 //! same answer, and nothing depends on how a series is cut into chunks.
 //!
 //! - `detector`: desaturation events, as a life cycle (provisional, then exactly one scored event).
-//! - `alarms`: absolute limits with delay, hysteresis and SatSeconds; missing data as a technical condition.
+//! - `alarms`: absolute limits with delay, hysteresis and `SatSeconds`; missing data as a technical condition.
+//! - `indices`: ODI3, ODI4, time below a limit and hypoxic burden, of a night and of the rolling hour.
+//! - `series`: all of it for one patient.
 
 mod alarms;
 mod detector;
 mod fall;
+mod indices;
 mod limits;
 mod median;
 mod profile;
 mod reading;
 mod recent;
 mod sat_seconds;
+mod series;
 mod staircase;
 mod watch;
 
 pub use alarms::{SpO2AlarmEvent, SpO2Alarms, SpO2Rule};
 pub use detector::DesaturationDetector;
+pub use indices::SpO2Indices;
 pub use limits::{Limit, SatSecondsConvention, SatSecondsLimit, SpO2Limits};
 pub use profile::{Profile, Rules};
+pub use series::{SpO2Output, SpO2Series};
 
 use thiserror::Error;
 
@@ -36,7 +42,7 @@ pub enum ConfigError {
     #[error("drop must be a number from 0.5 to 50 points, not {0}")]
     Drop(f64),
     /// No such set of rules.
-    #[error("unknown profile {0:?}: one of standard, sensitive, averaged")]
+    #[error("unknown profile {0:?}: standard or sensitive")]
     Profile(String),
     /// A limit, delay or margin that cannot be met or undone.
     #[error("{what} must be a number from {from} to {to}, not {value}")]
@@ -97,4 +103,6 @@ pub struct Desaturation {
     pub drop: f64,
     /// The sample that made it certain.
     pub decided: u64,
+    /// Area between baseline and readings from onset to end, points times samples.
+    pub area: f64,
 }

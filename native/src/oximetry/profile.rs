@@ -10,13 +10,11 @@ use super::reading::{PER_PCT, points};
 /// Which rules a detector scores by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// Median of 5 s: for devices that show each second, averaged over a few.
+    /// Median of 5 s, and a depth counts once it has been shown for 5 s: fewest falls that are only flicker.
     #[default]
     Standard,
     /// Every reading as it is: closest to how technicians score.
     Sensitive,
-    /// Every reading as it is and a smaller turn, for devices that average over 8 s and more, which flattens falls.
-    Averaged,
 }
 
 /// What a profile says, in seconds and points.
@@ -40,6 +38,8 @@ pub struct Rules {
     pub shortest_s: f64,
     /// A fall that has not turned by then is sustained.
     pub longest_s: f64,
+    /// Time between two readings that are no further apart counts as covered by them.
+    pub bridge_s: f64,
     /// Missing readings up to here leave the state alone; a longer gap ends it.
     pub gap_s: f64,
 }
@@ -54,19 +54,19 @@ const STANDARD: Rules = Rules {
     held_s: 5.0,
     shortest_s: 10.0,
     longest_s: 180.0,
+    bridge_s: 5.0,
     gap_s: 30.0,
 };
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 3] = [Self::Standard, Self::Sensitive, Self::Averaged];
+    pub const ALL: [Self; 2] = [Self::Standard, Self::Sensitive];
 
     /// Its stable name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Standard => "standard",
             Self::Sensitive => "sensitive",
-            Self::Averaged => "averaged",
         }
     }
 
@@ -81,7 +81,6 @@ impl Profile {
         match self {
             Self::Standard => STANDARD,
             Self::Sensitive => Rules { median_s: 0.0, held_s: 0.0, ..STANDARD },
-            Self::Averaged => Rules { median_s: 0.0, held_s: 0.0, turn_pct: 1.0, ..STANDARD },
         }
     }
 }
@@ -106,11 +105,13 @@ pub(super) struct Counts {
     /// See `Rules`.
     pub spike: u64,
     /// See `Rules`.
-    pub held: u32,
+    pub held: u64,
     /// See `Rules`.
     pub shortest: u64,
     /// See `Rules`.
     pub longest: u64,
+    /// See `Rules`.
+    pub bridge: u64,
     /// See `Rules`.
     pub gap: u64,
     /// Change allowed per sample of the time between two readings that are more than a second apart.
@@ -139,9 +140,10 @@ impl Counts {
             slew,
             second: samples(1.0).max(1),
             spike: samples(rules.spike_s),
-            held: samples(rules.held_s) as u32,
+            held: samples(rules.held_s),
             shortest: samples(rules.shortest_s),
             longest: samples(rules.longest_s),
+            bridge: samples(rules.bridge_s).max(1),
             gap: samples(rules.gap_s),
             slew_per_sample: (f64::from(slew) / fs_hz) as i32,
         })

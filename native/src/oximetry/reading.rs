@@ -9,7 +9,8 @@ pub(super) const LOWEST_PCT: f64 = 50.0;
 /// Highest reading.
 pub(super) const HIGHEST_PCT: f64 = 100.0;
 const LOWEST: i32 = 50_000;
-const HIGHEST: i32 = 100_000;
+/// 100 % in thousandths.
+pub(super) const FULL: i32 = 100_000;
 
 /// The reading in thousandths of a percent; `None` for NaN and everything outside 50..=100 (0, 127 and 255 are
 /// what devices send without a finger).
@@ -38,7 +39,7 @@ pub(super) fn compact(reading: i32) -> u16 {
 /// Back from a snapshot.
 pub(super) fn expand(compact: u16) -> Result<i32, StateError> {
     let reading = i32::from(compact) + LOWEST;
-    if reading > HIGHEST { Err(StateError::Value("no such reading")) } else { Ok(reading) }
+    if reading > FULL { Err(StateError::Value("no such reading")) } else { Ok(reading) }
 }
 
 #[cfg(test)]

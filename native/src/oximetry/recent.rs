@@ -2,23 +2,26 @@
 
 use crate::state::{Reader, StateError, Writer};
 
-/// Seconds kept: what a spike may last, the present one included.
-const KEPT: usize = 9;
+/// Seconds kept at most.
+const KEPT: usize = 8;
 
 /// Lowest level of each of the last seconds.
 #[derive(Debug, Clone)]
 pub(super) struct Recent {
     /// Samples that are one second.
     second: u64,
+    /// Seconds kept.
+    kept: u64,
     /// The second of the newest entry.
     newest: u64,
     lows: [i32; KEPT],
 }
 
 impl Recent {
-    /// Nothing seen yet.
-    pub fn new(second: u64) -> Self {
-        Self { second, newest: 0, lows: [i32::MAX; KEPT] }
+    /// Looks back over less than `span` samples, `second` samples at a time.
+    pub fn new(second: u64, span: u64) -> Self {
+        let kept = span.div_ceil(second).clamp(1, KEPT as u64);
+        Self { second, kept, newest: 0, lows: [i32::MAX; KEPT] }
     }
 
     /// Takes a level.
@@ -26,14 +29,14 @@ impl Recent {
     pub fn push(&mut self, level: i32, at: u64) {
         let second = at / self.second;
         while self.newest < second {
-            if second - self.newest > KEPT as u64 {
+            if second - self.newest > self.kept {
                 self.newest = second - 1;
-                self.lows = [i32::MAX; KEPT];
+                self.clear();
             }
             self.newest += 1;
-            self.lows[self.newest as usize % KEPT] = i32::MAX;
+            self.lows[(self.newest % self.kept) as usize] = i32::MAX;
         }
-        let low = &mut self.lows[second as usize % KEPT];
+        let low = &mut self.lows[(second % self.kept) as usize];
         *low = (*low).min(level);
     }
 
@@ -53,8 +56,8 @@ impl Recent {
     }
 
     /// Reads the state back.
-    pub fn read(reader: &mut Reader<'_>, second: u64, now: u64) -> Result<Self, StateError> {
-        let mut recent = Self::new(second);
+    pub fn read(reader: &mut Reader<'_>, second: u64, span: u64, now: u64) -> Result<Self, StateError> {
+        let mut recent = Self::new(second, span);
         let ago = reader.one::<u64>()?;
         recent.newest = (now / second).checked_sub(ago).ok_or(StateError::Value("time before the series"))?;
         reader.fill(&mut recent.lows)?;

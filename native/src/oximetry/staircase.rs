@@ -16,6 +16,8 @@ pub(super) struct Step {
     pub level: i32,
     /// Sample index.
     pub at: u64,
+    /// Running sum of the series at that sample.
+    pub sum: i64,
 }
 
 /// Steps from the highest and oldest to the lowest and newest.
@@ -48,11 +50,11 @@ impl Staircase {
 
     /// Puts a level on top of what it does not exceed.
     #[inline]
-    pub fn push(&mut self, level: i32, at: u64) {
+    pub fn push(&mut self, step: Step) {
         while self.count > 0 {
             let newest = self.place(self.count - 1);
-            if self.steps[newest].level > level {
-                if self.steps[newest].at / self.coarse == at / self.coarse {
+            if self.steps[newest].level > step.level {
+                if self.steps[newest].at / self.coarse == step.at / self.coarse {
                     return; // the second's own high stands for it
                 }
                 break;
@@ -63,7 +65,7 @@ impl Staircase {
             self.pop();
         }
         let free = self.place(self.count);
-        self.steps[free] = Step { level, at };
+        self.steps[free] = step;
         self.count += 1;
     }
 
@@ -90,21 +92,21 @@ impl Staircase {
         self.iter().find(|step| step.at >= from)
     }
 
-    /// When the level was last at least this high.
-    pub fn last_above(&self, level: i32) -> Option<u64> {
-        self.iter().rev().find(|step| step.level >= level).map(|step| step.at)
+    /// The last time that the level was at least this high.
+    pub fn last_above(&self, level: i32) -> Option<Step> {
+        self.iter().rev().find(|step| step.level >= level)
     }
 
-    /// Appends the steps; times as distance from `now`.
-    pub fn write(&self, writer: &mut Writer, now: u64) {
+    /// Appends the steps; times and sums as distance from those of now.
+    pub fn write(&self, writer: &mut Writer, now: u64, sum: i64) {
         writer.one(self.count as u8);
         for step in self.iter() {
-            writer.one(compact(step.level)).one((now - step.at) as u16);
+            writer.one(compact(step.level)).one((now - step.at) as u16).one((sum - step.sum) as u32);
         }
     }
 
     /// Reads the steps back.
-    pub fn read(reader: &mut Reader<'_>, coarse: u64, now: u64) -> Result<Self, StateError> {
+    pub fn read(reader: &mut Reader<'_>, coarse: u64, now: u64, sum: i64) -> Result<Self, StateError> {
         let mut stairs = Self::new(coarse);
         stairs.count = usize::from(reader.one::<u8>()?);
         if stairs.count > MOST {
@@ -114,7 +116,7 @@ impl Staircase {
             let level = expand(reader.one()?)?;
             let ago = u64::from(reader.one::<u16>()?);
             let at = now.checked_sub(ago).ok_or(StateError::Value("step before the series"))?;
-            stairs.steps[nth] = Step { level, at };
+            stairs.steps[nth] = Step { level, at, sum: sum - i64::from(reader.one::<u32>()?) };
         }
         if !stairs.iter().zip(stairs.iter().skip(1)).all(|(one, two)| one.level > two.level && one.at < two.at) {
             return Err(StateError::Value("steps out of order"));

@@ -1,16 +1,19 @@
 //! Binding of `crate::oximetry`.
 
-use numpy::{PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyUntypedArrayMethods};
+use numpy::{PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
 use crate::oximetry::{self, Profile};
 
+mod series;
+
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Desaturation>()?;
-    module.add_class::<DesaturationDetector>()
+    module.add_class::<DesaturationDetector>()?;
+    series::register(module)
 }
 
 fn refuse(error: impl std::fmt::Display) -> PyErr {
@@ -19,13 +22,17 @@ fn refuse(error: impl std::fmt::Display) -> PyErr {
 
 /// SpO2 readings in any of the forms numpy knows, as f64. The caller's state is untouched when they are refused.
 fn readings(values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    if let Ok(array) = values.extract::<PyReadonlyArray1<'_, f64>>() {
+    let plain = values.is_exact_instance_of::<PyUntypedArray>();
+    if plain && let Ok(array) = values.extract::<PyReadonlyArray1<'_, f64>>() {
         return Ok(array.as_array().iter().copied().collect());
     }
-    if let Ok(array) = values.extract::<PyReadonlyArray1<'_, f32>>() {
+    if plain && let Ok(array) = values.extract::<PyReadonlyArray1<'_, f32>>() {
         return Ok(array.as_array().iter().map(|&value| f64::from(value)).collect());
     }
     let numpy = values.py().import("numpy")?;
+    if values.is_instance(&numpy.getattr("ma")?.getattr("MaskedArray")?)? {
+        return Err(PyTypeError::new_err("fill masked readings with NaN first: their mask would be lost"));
+    }
     let array = numpy.call_method1("asarray", (values,))?;
     let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
     if !matches!(kind.as_str(), "f" | "i" | "u") {
@@ -98,6 +105,12 @@ impl Desaturation {
         self.inner.nadir
     }
 
+    /// Area between baseline and readings from onset to end, points times seconds.
+    #[getter]
+    fn area_pct_s(&self) -> f64 {
+        self.inner.area / self.fs_hz
+    }
+
     /// baseline - nadir, points.
     #[getter]
     fn drop(&self) -> f64 {
@@ -119,17 +132,16 @@ impl Desaturation {
     }
 }
 
+impl Desaturation {
+    fn all(found: Vec<oximetry::Desaturation>, fs_hz: f64) -> Vec<Self> {
+        found.into_iter().map(|inner| Self { inner, fs_hz }).collect()
+    }
+}
+
 /// Scores desaturations of one SpO2 series; see `dataflows.detectors`.
 #[pyclass(module = "dataflows._native")]
 pub struct DesaturationDetector {
     inner: oximetry::DesaturationDetector,
-}
-
-impl DesaturationDetector {
-    fn events(&self, found: Vec<oximetry::Desaturation>) -> Vec<Desaturation> {
-        let fs_hz = self.inner.fs_hz();
-        found.into_iter().map(|inner| Desaturation { inner, fs_hz }).collect()
-    }
 }
 
 #[pymethods]
@@ -147,14 +159,14 @@ impl DesaturationDetector {
         let values = readings(values)?;
         let mut found = Vec::new();
         py.detach(|| self.inner.push(&values, &mut found));
-        Ok(self.events(found))
+        Ok(Desaturation::all(found, self.inner.fs_hz()))
     }
 
     /// Ends the series: what is still down is reported as sustained.
     fn flush(&mut self) -> Vec<Desaturation> {
         let mut found = Vec::new();
         self.inner.flush(&mut found);
-        self.events(found)
+        Desaturation::all(found, self.inner.fs_hz())
     }
 
     /// Versioned snapshot, at most 2 KiB.
