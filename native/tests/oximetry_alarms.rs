@@ -100,6 +100,7 @@ fn no_data_is_told_at_once_by_the_device_and_after_the_update_limit_by_silence()
     let events = run(1.0, off(), &series(&[(96.0, 60), (NONE, 40), (96.0, 10)]));
     assert_eq!(of(&events, SpO2Rule::NoData), [(true, 60, 90), (false, 60, 105)]);
     assert_eq!(run(1.0, off(), &series(&[(96.0, 60), (NONE, 30), (96.0, 10)])), []);
+    assert_eq!(run(1.0, off(), &series(&[(99.9, 60), (100.6, 20), (99.9, 10)])), [], "an overshoot is no code");
 }
 
 #[test]

@@ -15,6 +15,9 @@ const VERSION: u16 = 1;
 /// Between two readings so far apart the value is taken as interpolated (clinical digest 1.3); a longer distance
 /// counts as one sample.
 const BRIDGE_S: f64 = 5.0;
+/// Up to here a value above 100 is an overshoot of an analogue output; beyond it, at 0 or below, the device itself
+/// says that it has no reading.
+const LARGEST_PCT: f64 = 110.0;
 /// After so long without a reading what is pending begins anew.
 const INTERRUPT_S: f64 = 30.0;
 /// A rapid desaturation is believed when it has been read twice, this far apart.
@@ -242,7 +245,7 @@ impl SpO2Alarms {
         if missing == samples_in(INTERRUPT_S, self.fs_hz) + 1 {
             self.watches.iter_mut().for_each(Watch::interrupt);
         }
-        let told = !value.is_nan(); // the device itself says that it has no reading
+        let told = value.is_infinite() || value <= 0.0 || value > LARGEST_PCT;
         let watch = &mut self.watches[SpO2Rule::NoData as usize];
         if watch.raised().is_some() {
             if told {

@@ -1,6 +1,6 @@
 //! Binding of `crate::oximetry`'s series: limits, alarms, indices, and many patients at once.
 
-use numpy::PyReadonlyArray2;
+use numpy::{PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
@@ -28,11 +28,16 @@ pub struct SpO2Limits {
 #[pymethods]
 impl SpO2Limits {
     #[new]
-    #[pyo3(signature = (
-        *, low = Some((90.0, 30.0)), very_low = Some((85.0, 10.0)), rapid_drop_pct = Some(10.0),
-        sat_seconds = Some((90.0, 50.0)), sat_seconds_plus_one = false, sat_seconds_repeats = true,
-        above_target = None, clear_margin_pct = 2.0, clear_s = 15.0, data_update_s = 30.0
-    ))]
+    #[pyo3(
+        signature = (
+            *, low = Some((90.0, 30.0)), very_low = Some((85.0, 10.0)), rapid_drop_pct = Some(10.0),
+            sat_seconds = Some((90.0, 50.0)), sat_seconds_plus_one = false, sat_seconds_repeats = true,
+            above_target = None, clear_margin_pct = 2.0, clear_s = 15.0, data_update_s = 30.0
+        ),
+        text_signature = "(*, low=(90.0, 30.0), very_low=(85.0, 10.0), rapid_drop_pct=10.0, sat_seconds=(90.0, 50.0), \
+            sat_seconds_plus_one=False, sat_seconds_repeats=True, above_target=None, clear_margin_pct=2.0, \
+            clear_s=15.0, data_update_s=30.0)"
+    )]
     #[allow(clippy::too_many_arguments)] // keywords, each with its default
     fn new(
         low: Option<Pair>,
@@ -222,10 +227,10 @@ impl SpO2Indices {
 fn series(
     fs_hz: f64,
     profile: &str,
-    limits: Option<&SpO2Limits>,
+    limits: Option<&Bound<'_, SpO2Limits>>,
     averaging_s: Option<f64>,
 ) -> PyResult<oximetry::SpO2Series> {
-    let limits = limits.map(|limits| limits.inner).unwrap_or_default();
+    let limits = limits.map(|limits| limits.get().inner).unwrap_or_default();
     oximetry::SpO2Series::new(fs_hz, Profile::of(profile).map_err(refuse)?, limits, averaging_s).map_err(refuse)
 }
 
@@ -249,10 +254,10 @@ impl SpO2Series {
     fn new(
         fs_hz: f64,
         profile: &str,
-        limits: Option<PyRef<'_, SpO2Limits>>,
+        limits: Option<&Bound<'_, SpO2Limits>>,
         averaging_s: Option<f64>,
     ) -> PyResult<Self> {
-        Ok(Self { inner: series(fs_hz, profile, limits.as_deref(), averaging_s)? })
+        Ok(Self { inner: series(fs_hz, profile, limits, averaging_s)? })
     }
 
     fn push(&mut self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<(Vec<Desaturation>, Vec<SpO2Alarm>)> {
@@ -280,9 +285,9 @@ impl SpO2Series {
         self.inner.begin_night();
     }
 
-    fn set_limits(&mut self, limits: PyRef<'_, SpO2Limits>) -> PyResult<Vec<SpO2Alarm>> {
+    fn set_limits(&mut self, limits: &Bound<'_, SpO2Limits>) -> PyResult<Vec<SpO2Alarm>> {
         let mut found = Vec::new();
-        self.inner.set_limits(limits.inner, &mut found).map_err(refuse)?;
+        self.inner.set_limits(limits.get().inner, &mut found).map_err(refuse)?;
         Ok(SpO2Alarm::all(found, self.inner.fs_hz()))
     }
 
@@ -334,10 +339,10 @@ impl SpO2Bank {
         rows: usize,
         fs_hz: f64,
         profile: &str,
-        limits: Option<PyRef<'_, SpO2Limits>>,
+        limits: Option<&Bound<'_, SpO2Limits>>,
         averaging_s: Option<f64>,
     ) -> PyResult<Self> {
-        let one = series(fs_hz, profile, limits.as_deref(), averaging_s)?;
+        let one = series(fs_hz, profile, limits, averaging_s)?;
         Ok(Self { rows: vec![one; rows] })
     }
 
@@ -348,8 +353,9 @@ impl SpO2Bank {
     fn push(
         &mut self,
         py: Python<'_>,
-        values: PyReadonlyArray2<'_, f64>,
+        values: &Bound<'_, PyArray2<f64>>,
     ) -> PyResult<(Rows<Desaturation>, Rows<SpO2Alarm>)> {
+        let values = values.readonly();
         let values = values.as_array();
         if values.nrows() != self.rows.len() {
             let text = format!("a bank of {} series takes as many rows, not {}", self.rows.len(), values.nrows());
