@@ -31,16 +31,25 @@ class ServerProcess:
         log: File that takes its output.
         pid_file: Says which process this is, for a start after a crash of the parent.
         env: Environment in place of the parent's.
+        cwd: Folder in place of the parent's.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, pid_file: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        pid_file: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
         self._command = list(command)
         self._pid_file = pid_file
         self._env = dict(env) if env is not None else None
+        self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -62,7 +71,13 @@ class ServerProcess:
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self._env
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self._env,
+                cwd=self._cwd,
             )
         record = {"pid": self._process.pid, "started": start_time(self._process.pid)}
         self._pid_file.write_text(json.dumps(record))

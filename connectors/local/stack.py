@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from bytewax.recovery import init_db_dir
 from psycopg.conninfo import conninfo_to_dict
 
+from connectors.jetstream.streams import ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
 from connectors.local.servers import (
@@ -68,6 +69,7 @@ class Stack:
         try:
             self._take_folder()
             self._start_nats()
+            self._make_streams()
             self._start_questdb()
             self._start_recovery()
             self._start_drainer()
@@ -89,6 +91,10 @@ class Stack:
             # Nobody copies the recovery files elsewhere, so nothing has to be kept for that.
             "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
         }
+
+    def pids(self) -> dict[str, int]:
+        """Returns the process of each server that was started here."""
+        return {server.name.lower(): server.pid for server in self._servers}
 
     def describe(self) -> str:
         """Returns where everything is, for people."""
@@ -146,6 +152,13 @@ class Stack:
             nats_server_binary(), self.data_dir / "nats", port=port, pid_file=pid_file, log=log, login=login
         )
         self._start(server, lambda: nats_healthy(host, port))
+
+    def _make_streams(self) -> None:
+        report = ensure_streams(self.settings)
+        if report.created:
+            self._say(f"NATS: created {', '.join(report.created)}")
+        for line in report.differences:
+            self._say(f"NATS: {line}")
 
     def _start_questdb(self) -> None:
         questdb, stack = self.settings.questdb, self.settings.stack

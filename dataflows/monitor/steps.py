@@ -3,10 +3,26 @@
 from collections.abc import Iterable
 
 from bytewax.operators import StatefulBatchLogic
+from prometheus_client import Counter
 
 from dataflows._native import Items, Output, Signals
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.judge import Judge
+
+FRAMES = Counter("vitals_frames", "Frames by what became of them: stored, late, duplicate or rejected", ["result"])
+SAMPLES = Counter("vitals_samples", "Samples pushed into detectors")
+_STORED, _LATE, _DUPLICATE, REJECTED = (FRAMES.labels(name) for name in ("stored", "late", "duplicate", "rejected"))
+
+
+def count(output: Output) -> None:
+    """Adds a list's balance to the counters."""
+    _, stored, late, duplicate, rejected, samples = output.counts
+    _STORED.inc(stored)
+    if late or duplicate or rejected:
+        _LATE.inc(late)
+        _DUPLICATE.inc(duplicate)
+        REJECTED.inc(rejected)
+    SAMPLES.inc(samples)
 
 
 class SignalsStep(StatefulBatchLogic[Items, Output, bytes]):
@@ -17,7 +33,10 @@ class SignalsStep(StatefulBatchLogic[Items, Output, bytes]):
 
     def on_batch(self, values: list[Items]) -> tuple[Iterable[Output], bool]:
         """Lists of one patient, in log order."""
-        return [self._signals.on_items(items) for items in values], StatefulBatchLogic.RETAIN
+        outputs = [self._signals.on_items(items) for items in values]
+        for output in outputs:
+            count(output)
+        return outputs, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Versioned bytes, never a pickled class."""

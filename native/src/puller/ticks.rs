@@ -15,8 +15,6 @@ use super::PullerError;
 
 /// How often a schedule is looked at.
 pub const LOOK: Duration = Duration::from_secs(30);
-/// A stream with fewer messages than this turns over in no time; only age counts there.
-const FEW: u64 = 10_000;
 
 /// The partition of a patient, as the server's `partition(n,1,2)` decides it: FNV-1a (32 bits) of both tokens.
 pub fn partition_of(tenant: &str, patient: &str, partitions: u32) -> u32 {
@@ -42,7 +40,10 @@ pub async fn wind(jetstream: &Context, stream: &Stream, info: &Info, token: &str
         let age = SystemTime::now().duration_since(SystemTime::from(found.time)).unwrap_or_default();
         let (first, last) = (info.state.first_sequence, info.state.last_sequence);
         let old = !info.config.max_age.is_zero() && age > info.config.max_age / 2;
-        let far = last.saturating_sub(first) > FEW && found.sequence < first + (last - first) / 2;
+        // Only where bytes decide, too: renewing removes the former schedule, and at the beginning of a long log that
+        // would be the stream's first message, which readers that have yet to start would take for a loss.
+        let full = u64::try_from(info.config.max_bytes).is_ok_and(|max| max > 0 && info.state.bytes > max / 2);
+        let far = full && found.sequence < first + last.saturating_sub(first) / 2;
         if !old && !far {
             return Ok(());
         }

@@ -1,0 +1,204 @@
+"""The whole pipeline on one machine: how many patients it holds in real time, and what a replay of the log costs.
+
+`python bench/pipeline.py --patients 100 1000 --seconds 300` starts NATS, QuestDB and the flow, publishes ECG at 250 Hz
+and SpO2 at 1 Hz for each patient, and prints rates, CPU and memory per process, the lag, and the time from the deciding
+message to its alert, both by the server's clock. `--drain` replays a filled stream through the flow without storage and
+prints CPU-seconds per 1,000 patient-seconds. Settings that matter for latency: snapshot interval 1 s, ack timeout of
+rows 500 ms.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from report import percentile, publish
+from traffic import NS, Ward, fill, publisher
+
+from connectors.jetstream.connection import connect
+from connectors.local.flow import FlowProcess, settings_environment
+from connectors.local.ports import free_ports
+from connectors.local.stack import Stack
+from connectors.questdb.reads import QuestDBReader
+from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings
+
+TICKS = os.sysconf("SC_CLK_TCK")
+CATCH_UP_S = 180.0
+
+
+def stack_settings(folder: Path, *, questdb: bool) -> tuple[Settings, int]:
+    """Settings of a stack of its own on free ports, and a port for the flow's metrics."""
+    nats, http, pg, health, api = free_ports(5)
+    settings = Settings(
+        nats=NatsSettings(url=f"nats://127.0.0.1:{nats}"),
+        questdb=QuestDBSettings(
+            enabled=questdb,
+            http_url=f"http://127.0.0.1:{http}",
+            pg_dsn=f"host=127.0.0.1 port={pg} user=admin password=quest dbname=qdb",
+        ),
+        stack=StackSettings(data_dir=folder, questdb_health_port=health, snapshot_interval_s=1),
+    )
+    return settings, api
+
+
+def cpu_s(pid: int) -> float:
+    """CPU-seconds of a process and its threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """Largest resident memory so far, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+class LagWatch(threading.Thread):
+    """Asks the flow once a second how far behind the log it is."""
+
+    def __init__(self, flow: FlowProcess) -> None:
+        super().__init__(daemon=True)
+        self._flow = flow
+        self._stop = threading.Event()
+        self.worst_s = 0.0
+
+    def run(self) -> None:
+        """Until stopped."""
+        while not self._stop.wait(1.0):
+            self.worst_s = max(self.worst_s, *self._flow.metrics().get("nats_lag_seconds", [0.0]))
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        self._stop.set()
+        self.join()
+
+
+async def alert_latencies_ms(settings: Settings) -> list[float]:
+    """From the deciding message in VITALS to the alert in ALERTS, by the server's timestamps."""
+    connection = await connect(settings.nats, "bench")
+    jetstream = connection.jetstream()
+    deciding: list[tuple[int, float]] = []
+    subscription = await jetstream.subscribe("alerts.v1.>", ordered_consumer=True)
+    last = (await jetstream.stream_info(settings.streams.alerts)).state.last_seq
+    while last and (not deciding or deciding[-1][0] is not None):
+        message = await subscription.next_msg(timeout=10)
+        deciding.append((json.loads(message.data)["log_seq"], message.metadata.timestamp.timestamp()))
+        if message.metadata.sequence.stream >= last:
+            break
+    latencies = []
+    for log_seq, alert_s in deciding:
+        raw = await jetstream.get_msg(settings.streams.vitals, log_seq)
+        latencies.append((alert_s - raw.time.timestamp()) * 1000)
+    await connection.close()
+    return latencies
+
+
+def wait_rows(reader: QuestDBReader, frames: int, flow: FlowProcess) -> float:
+    """Waits until every frame is a visible row; returns how long that took."""
+    started = time.monotonic()
+    while reader.count("waveforms") < frames:
+        if not flow.alive or time.monotonic() - started > CATCH_UP_S:
+            found = reader.count("waveforms")
+            sys.exit(f"only {found} of {frames} waveform rows arrived; the flow says:\n{flow.log_tail()}")
+        time.sleep(0.25)
+    return time.monotonic() - started
+
+
+def live(patients: int, seconds: int) -> dict[str, Any]:
+    """One real-time run."""
+    with tempfile.TemporaryDirectory(prefix="vitals-bench-") as folder:
+        settings, api = stack_settings(Path(folder), questdb=True)
+        with Stack(settings) as stack:
+            flow = FlowProcess(settings, Path(folder) / "flow", stack.environment(), api)
+            flow.start()
+            flow.wait_until(lambda: bool(flow.metrics().get("nats_last_seq")), 30)
+            pids = {"flow": flow.pid, **stack.pids()}
+            before = {name: cpu_s(pid) for name, pid in pids.items()}
+            watch = LagWatch(flow)
+            watch.start()
+            started = time.monotonic()
+            command = [sys.executable, str(Path(__file__).with_name("traffic.py"))]
+            command += ["--patients", str(patients), "--seconds", str(seconds)]
+            environment = {**os.environ, **settings_environment(settings)}
+            load = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            elapsed_s = time.monotonic() - started
+            watch.stop()
+            used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+            memory = {name: peak_mb(pid) for name, pid in pids.items()}
+            reader = QuestDBReader(settings.questdb)
+            behind_s = wait_rows(reader, patients * seconds, flow)
+            latencies = asyncio.run(alert_latencies_ms(settings))
+            rejected = reader.count("late_frames")
+            flow.stop()
+        return {
+            "patients": patients,
+            "seconds": seconds,
+            "messages_per_s": patients * 2,
+            "samples_per_s": patients * 251,
+            "worst_lag_s": watch.worst_s,
+            "rows_behind_s": behind_s,
+            "frames_lost": 0,
+            "frames_late": rejected,
+            "alerts": len(latencies),
+            "p50_ms": percentile(latencies, 50),
+            "p99_ms": percentile(latencies, 99),
+            **{f"{name}_cpu": round(value / elapsed_s, 3) for name, value in used.items()},
+            **{f"{name}_mb": round(value) for name, value in memory.items()},
+            "load": load.stdout.strip(),
+        }
+
+
+def drain(patients: int, seconds: int) -> dict[str, Any]:
+    """Replays a filled stream through the flow with null storage."""
+    with tempfile.TemporaryDirectory(prefix="vitals-bench-") as folder:
+        settings, api = stack_settings(Path(folder), questdb=False)
+        with Stack(settings) as stack:
+            ward = Ward(patients, time.time_ns() - seconds * NS)
+            messages, last_seq = fill(ward, seconds, publisher(settings))
+            flow = FlowProcess(settings, Path(folder) / "flow", stack.environment(), api)
+            started = time.monotonic()
+            flow.start()
+            flow.wait_until(lambda: bool(flow.metrics().get("nats_last_seq")), 30)
+            start_cpu_s, last = cpu_s(flow.pid), 0.0
+            flow.wait_until(lambda: min(flow.metrics().get("nats_snapshot_seq", [0])) >= last_seq, CATCH_UP_S)
+            last = cpu_s(flow.pid)
+            wall_s = time.monotonic() - started
+            memory = peak_mb(flow.pid)
+            flow.stop()
+        patient_s = patients * seconds
+        return {
+            "patients": patients,
+            "seconds": seconds,
+            "messages": messages,
+            "wall_s": wall_s,
+            "cpu_s": last,
+            "start_cpu_s": start_cpu_s,
+            "cpu_s_per_1000_patient_s": last / patient_s * 1000,
+            "messages_per_wall_s": messages / wall_s,
+            "rss_mb": round(memory),
+        }
+
+
+def main() -> None:
+    """Runs what is asked for and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--drain", action="store_true", help="replay a filled stream with null storage instead")
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    run = drain if arguments.drain else live
+    publish({"rows": [run(patients, arguments.seconds) for patients in arguments.patients]}, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

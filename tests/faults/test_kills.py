@@ -1,0 +1,74 @@
+"""kill -9 of the flow changes nothing: not in QuestDB, not in ALERTS, alert bodies byte for byte."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from bench.traffic import Ward
+from tests.faults.whole import Live, Whole, doubles
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(400)]
+PATIENTS, SECONDS, KILLS = 20, 60, 20
+
+
+class AlertTrigger(threading.Thread):
+    """Kills the flow right after an alert appeared in ALERTS: before the end of the epoch that wrote it."""
+
+    def __init__(self, whole: Whole, flow, wanted: int) -> None:
+        super().__init__(daemon=True)
+        self._whole, self._flow, self._wanted = whole, flow, wanted
+        self.kills_in_epoch = 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        watch = self._whole.publisher()
+        seen = watch.stream_state("ALERTS")[2]
+        while self.kills_in_epoch < self._wanted and not self.ended.wait(0.01):
+            last = watch.stream_state("ALERTS")[2]
+            if last > seen:
+                self._flow.kill()
+                self.kills_in_epoch += 1
+                self.ended.wait(2.0)
+                last = watch.stream_state("ALERTS")[2]
+            seen = last
+
+
+def test_twenty_kills_change_nothing(nats_server, own_questdb, tmp_path):
+    # A window of a second: exactness must not lean on the server's memory of ids.
+    whole = Whole(nats_server, own_questdb, tmp_path, dedupe_window_s=1.0)
+    seeded = random.Random(20261124)
+    ward = Ward(PATIENTS, time.time_ns())
+    flow = whole.flow()
+    live = Live(whole, ward, SECONDS)
+    live.start()
+    trigger = AlertTrigger(whole, flow, wanted=6)
+    trigger.start()
+    pause = threading.Event()
+    while flow.kills < KILLS:
+        pause.wait(seeded.uniform(0.5, 3.5))
+        flow.kill()
+    live.join()
+    trigger.ended.set()
+    trigger.join()
+    whole.wait_for_waveforms(PATIENTS * SECONDS, flow)
+    flow.stop()
+    broken_alerts, broken_rows = whole.messages("ALERTS"), whole.rows()
+    assert trigger.kills_in_epoch >= 5
+    assert flow.kills >= KILLS
+    assert doubles(broken_alerts) == []
+    assert whole.messages("REJECTED") == []
+
+    whole.forget_outputs()
+    calm = whole.flow()
+    whole.wait_for_waveforms(PATIENTS * SECONDS, calm)
+    calm.stop()
+    whole.close()
+    alerts, rows = whole.messages("ALERTS"), whole.rows()
+    assert len(alerts) > 10
+    assert sorted(broken_alerts) == sorted(alerts)
+    for table, frame in rows.items():
+        assert broken_rows[table].equals(frame), table
+    assert rows["waveforms"].height == PATIENTS * SECONDS
+    assert rows["alerts"].height == len(alerts)

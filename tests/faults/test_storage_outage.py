@@ -1,0 +1,42 @@
+"""QuestDB killed under load: alerts keep coming within a second, and afterwards no row is missing."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from bench.pipeline import alert_latencies_ms
+from bench.traffic import Ward
+from tests.faults.whole import Live, Whole, doubles
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(400)]
+PATIENTS, SECONDS, OUTAGE_S = 50, 60, 30.0
+
+
+def test_a_dead_database_delays_no_alert_and_loses_no_row(nats_server, own_questdb, tmp_path):
+    whole = Whole(nats_server, own_questdb, tmp_path)
+    flow = whole.flow()
+    live = Live(whole, Ward(PATIENTS, time.time_ns()), SECONDS)
+    live.start()
+    threading.Event().wait(10.0)
+    own_questdb.kill()
+    threading.Event().wait(OUTAGE_S)
+    own_questdb.start()
+    live.join()
+    whole.wait_for_waveforms(PATIENTS * SECONDS, flow)
+    flow.stop()
+    alerts, rows = whole.messages("ALERTS"), whole.rows()
+    latencies = sorted(asyncio.run(alert_latencies_ms(whole.settings)))
+    assert len(latencies) > 20
+    assert latencies[int(len(latencies) * 0.99)] < 1000, latencies[-5:]
+    assert doubles(alerts) == []
+
+    whole.forget_outputs()
+    calm = whole.flow()
+    whole.wait_for_waveforms(PATIENTS * SECONDS, calm)
+    calm.stop()
+    whole.close()
+    assert sorted(whole.messages("ALERTS")) == sorted(alerts)
+    for table, frame in whole.rows().items():
+        assert rows[table].equals(frame), table
