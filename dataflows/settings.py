@@ -59,6 +59,9 @@ class QuestDBSettings(BaseModel):
     user: str | None = Field(None, description="User of the HTTP interface.")
     password: SecretStr | None = Field(None, description="Password of the HTTP interface.")
     ack_timeout_ms: int = Field(500, gt=0, description="After this long without an acknowledgement rows go to SPILL.")
+    group_ms: int = Field(
+        200, ge=0, description="Rows that gather for this long share a transaction; 0 gives each batch its own."
+    )
     waveform_ttl_h: int = Field(72, ge=1, description="How long waveforms are kept.")
     rows_ttl_d: int = Field(90, ge=1, description="How long observations, beats and quality are kept.")
 

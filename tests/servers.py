@@ -11,6 +11,7 @@ from connectors.local.process import ServerProcess
 from connectors.local.servers import nats_healthy, nats_process, questdb_config, questdb_healthy, questdb_process
 from connectors.questdb.reads import QuestDBReader
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
+from tests.waiting import until
 
 
 def free_ports(count: int) -> list[int]:
@@ -23,6 +24,19 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in sockets:
             probe.close()
+
+
+def pause_process(pid: int) -> None:
+    """Stops a process and returns once all its threads stand still: on a busy machine that takes a while."""
+
+    def state(stat: Path) -> str:
+        try:
+            return stat.read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:  # a thread that ended meanwhile
+            return "T"
+
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(state(stat) == "T" for stat in Path("/proc").glob(f"{pid}/task/*/stat")))
 
 
 class NatsServer:
@@ -69,7 +83,7 @@ class NatsServer:
 
     def pause(self) -> None:
         """Stops the process where it is: connections stay open, nothing is answered."""
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause_process(self._process.pid)
 
     def resume(self) -> None:
         """Lets a paused process go on."""
@@ -107,7 +121,7 @@ class QuestDB:
 
     def pause(self) -> None:
         """Stops the process where it is: connections stay open, nothing is answered."""
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause_process(self._process.pid)
 
     def resume(self) -> None:
         """Lets a paused process go on."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from bytewax.recovery import init_db_dir
 from psycopg.conninfo import conninfo_to_dict
 
-from connectors.jetstream.streams import ensure_streams
+from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
 from connectors.local.servers import (
@@ -154,9 +154,12 @@ class Stack:
         self._start(server, lambda: nats_healthy(host, port))
 
     def _make_streams(self) -> None:
-        report = ensure_streams(self.settings)
+        try:
+            report = ensure_streams(self.settings)
+        except StreamSetupError as error:
+            raise StackError(str(error)) from error
         if report.created:
-            self._say(f"NATS: created {', '.join(report.created)}")
+            self._say(f"NATS: created the streams {', '.join(report.created)}")
         for line in report.differences:
             self._say(f"NATS: {line}")
 

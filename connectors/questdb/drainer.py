@@ -12,9 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import nats
 import nats.errors
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -22,6 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from nats.js.client import JetStreamContext
 from prometheus_client import Counter, Gauge
 
+from connectors.jetstream.connection import connect
 from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
 from connectors.questdb.ilp import IlpWriter, TableRow
 from connectors.questdb.reads import QuestDBReader
@@ -75,31 +74,35 @@ class Drainer:
         Raises:
             RuntimeError: The stream is not a work list.
         """
-        connection = await connect(self._settings)
         watch = asyncio.create_task(self._watch())
         try:
             while not self._stop.is_set():
                 try:
-                    await self._session(connection.jetstream())
+                    await self._session()
                 except (nats.errors.Error, OSError) as error:
                     # NATS was away, or the stream is not made yet. What was in hand comes again after `ack_wait_s`.
-                    logger.warning("spill: %s", str(error) or type(error).__name__)
+                    logger.warning("spill: NATS: %s", str(error) or type(error).__name__)
                     await self._wait(self._next_pause())
         finally:
             watch.cancel()
             self._writer.close()
-            await connection.close()
 
-    async def _session(self, jetstream: JetStreamContext) -> None:
-        subscription = await self._subscribe(jetstream)
-        while not self._stop.is_set():
-            await self._report(subscription)
-            if not await self._prepare():
-                await self._wait(self._next_pause())
-                continue
-            messages = await self._fetch(subscription)
-            if messages:
-                await self._drain(jetstream, messages)
+    async def _session(self) -> None:
+        """Drains over one connection, until stopped or the connection is lost."""
+        connection = await connect(self._settings.nats, "vitals drainer")
+        try:
+            jetstream = connection.jetstream(timeout=self._settings.nats.ack_timeout_s)
+            subscription = await self._subscribe(jetstream)
+            while not self._stop.is_set() and connection.is_connected:
+                await self._report(subscription)
+                if not await self._prepare():
+                    await self._wait(self._next_pause())
+                    continue
+                messages = await self._fetch(subscription)
+                if messages and not await self._drain(jetstream, messages):
+                    await self._wait(self._next_pause())
+        finally:
+            await connection.close()
 
     async def _subscribe(self, jetstream: JetStreamContext) -> JetStreamContext.PullSubscription:
         stream = self._settings.streams.spill
@@ -122,8 +125,12 @@ class Drainer:
         except NatsTimeoutError:
             return []
 
-    async def _drain(self, jetstream: JetStreamContext, messages: Sequence[Msg]) -> None:
-        """Writes the messages in requests of a bearable size and acknowledges each when its rows are safe."""
+    async def _drain(self, jetstream: JetStreamContext, messages: Sequence[Msg]) -> bool:
+        """Writes the messages in requests of a bearable size and acknowledges each when its rows are safe.
+
+        Returns:
+            Whether the database took them all; the others stay in SPILL.
+        """
         group: list[Msg] = []
         rows: list[TableRow] = []
         for n, message in enumerate(messages):
@@ -139,8 +146,9 @@ class Drainer:
                 if not await self._store(jetstream, group, rows):
                     for left in (*group, *messages[n + 1 :]):
                         await left.nak()
-                    return
+                    return False
                 group, rows = [], []
+        return True
 
     async def _store(self, jetstream: JetStreamContext, group: Sequence[Msg], rows: list[TableRow]) -> bool:
         """Writes rows and acknowledges their messages; returns False when the database took them not all."""
@@ -216,28 +224,6 @@ class Drainer:
 async def _publish(jetstream: JetStreamContext, messages: Sequence[Message]) -> None:
     for subject, headers, payload in messages:
         await jetstream.publish(subject, payload, headers=headers)
-
-
-async def connect(settings: Settings) -> Any:
-    """Connects to NATS for as long as it takes, again after every loss."""
-
-    async def on_error(error: Exception) -> None:
-        logger.warning("spill: NATS: %s", error or type(error).__name__)
-
-    nats_settings = settings.nats
-    options: dict[str, Any] = {}
-    if nats_settings.user:
-        options["user"] = nats_settings.user
-        options["password"] = nats_settings.password.get_secret_value() if nats_settings.password else ""
-    if nats_settings.credentials:
-        options["user_credentials"] = str(nats_settings.credentials)
-    return await nats.connect(
-        nats_settings.url.split(","),
-        name="vitals-drainer",
-        max_reconnect_attempts=-1,
-        error_cb=on_error,
-        **options,
-    )
 
 
 class DrainerThread(threading.Thread):

@@ -16,9 +16,9 @@ from questdb import QuestDBError, Sender, TimestampNanos
 
 from connectors.questdb.http import QuestDBUnavailableError
 from dataflows.contracts.tables import TABLES, Kind
+from dataflows.monitor.rows import Row
 from dataflows.settings import QuestDBSettings
 
-Row = tuple[Any, ...]
 TableRow = tuple[str, Row]
 """Name of the table and the row in its column order."""
 
@@ -54,12 +54,21 @@ class Buffer(Protocol):
 class Outcome:
     """What became of a set of rows."""
 
+    written: int = 0
+    """Number of rows that the server acknowledged."""
     rejected: list[tuple[TableRow, str]] = field(default_factory=list)
     """Rows that can never be written, with the reason in the server's or the client's words."""
     pending: list[TableRow] = field(default_factory=list)
     """Rows without an acknowledgement."""
     error: str | None = None
     """Why the database took no rows; None while it answers, even where time ran out before all rows were judged."""
+
+    def add(self, other: "Outcome") -> None:
+        """Takes in what became of other rows."""
+        self.written += other.written
+        self.rejected += other.rejected
+        self.pending += other.pending
+        self.error = other.error or self.error
 
 
 class _Layout:
@@ -171,6 +180,7 @@ class IlpWriter:
             self._sender.flush(buffer, clear=False)
         except QuestDBError as error:
             raise self._classify(error) from error
+        outcome.written += len(kept)
 
     def _classify(self, error: QuestDBError) -> RejectionError | QuestDBUnavailableError:
         text = str(error)

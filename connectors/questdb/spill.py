@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from connectors.questdb.ilp import Row, TableRow
+from connectors.questdb.ilp import TableRow
 from dataflows.contracts.tables import TABLES
+from dataflows.monitor.rows import Row
 
 VERSION = 1
 MAX_BYTES = 512 * 1024

@@ -62,5 +62,8 @@ class Recorder:
         self.messages += messages
         return list(range(first, len(self.messages) + 1))
 
+    def close(self) -> None:
+        return
+
     def subjects(self) -> list[str]:
         return [subject for subject, _, _ in self.messages]

@@ -7,13 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from nats.errors import Error as NatsError
-from nats.js.api import RetentionPolicy
 
+from connectors.jetstream.connection import connect
 from connectors.questdb.drainer import DrainerThread
 from connectors.questdb.sink import QuestDBSink
 from connectors.questdb.spill import spill_messages
-from dataflows.settings import NatsSettings, QuestDBSettings, Settings
+from dataflows._native import PublishError
+from dataflows.settings import QuestDBSettings
 from tests.connectors.questdb.rows import Output, beat, observation, waveform
 from tests.waiting import until
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.services
 
 
 def settings_for(questdb, broker):
-    return Settings(nats=NatsSettings(url=broker.url), questdb=questdb.settings)
+    return broker.settings.model_copy(update={"questdb": questdb.settings})
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def drainer(questdb, broker):
 
 
 def open_part(settings, broker):
-    return QuestDBSink(settings, lambda: broker).build_part("store", "questdb/0", None)
+    return QuestDBSink(settings, broker.publisher).build_part("store", "questdb/0", None)
 
 
 def test_rows_are_moved_bad_ones_rejected_foreign_messages_kept(questdb, broker, drainer):
@@ -59,7 +59,12 @@ def test_rows_are_moved_bad_ones_rejected_foreign_messages_kept(questdb, broker,
 
 
 def test_a_stream_that_would_keep_drained_rows_is_refused(questdb, broker):
-    broker.make_streams(retention=RetentionPolicy.LIMITS)
+    async def make():
+        connection = await connect(broker.settings.nats, "test")
+        await connection.jetstream().add_stream(name="SPILL", subjects=["spill.v1.>"])
+        await connection.close()
+
+    asyncio.run(make())
     thread = DrainerThread(settings_for(questdb, broker))
     thread.start()
     thread.join(20)
@@ -69,32 +74,19 @@ def test_a_stream_that_would_keep_drained_rows_is_refused(questdb, broker):
 def test_a_full_spill_stream_stops_the_flow_loudly(broker):
     broker.make_streams(spill_max_bytes=100_000)
     part = open_part(QuestDBSettings(http_url="http://127.0.0.1:1"), broker)
-    with pytest.raises(NatsError, match="maximum bytes exceeded"):
+    with pytest.raises(PublishError, match="maximum bytes exceeded"):
         part.write_batch([Output([waveform("full", seq) for seq in range(100)])])
-    part.close()
 
 
 def test_nats_restarts_under_the_drainer(questdb, broker, drainer):
     broker.make_streams()
-    broker.publish_all(list(spill_messages([observation("renats", 1)])))
+    broker.publish_all(spill_messages([observation("renats", 1)]))
     until(lambda: broker.waiting() == 0)
-    broker.kill()
-    broker.start()
-    broker.run(asyncio.sleep(0))
-    until(lambda: broker.run(_answers(broker)))
-    broker.publish_all(list(spill_messages([observation("renats", 2)])))
+    broker.restart()
+    broker.publish_all(spill_messages([observation("renats", 2)]))
     until(lambda: broker.waiting() == 0)
     questdb.reader.wait_applied()
     assert questdb.reader.count("observations", "patient = 'renats'") == 2
-
-
-async def _answers(broker):
-    try:
-        await broker._connection.jetstream().stream_info("SPILL")  # noqa: SLF001  (its own helper)
-    except (NatsError, OSError):
-        await asyncio.sleep(0.05)
-        return False
-    return True
 
 
 def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, broker):
@@ -103,6 +95,8 @@ def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, b
     part = open_part(own_questdb.settings, broker)
     thread = DrainerThread(settings_for(own_questdb, broker))
     thread.start()
+    # QuestDB does not create a table atomically: killed in the middle of that it refuses the table's rows for ever.
+    until(lambda: not part._link.is_open)  # noqa: SLF001  (what the metric shows)
     written = 0
     slowest = 0.0
 
@@ -114,6 +108,7 @@ def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, b
         ]
         started = time.monotonic()
         part.write_batch(batch)
+        part.snapshot()
         slowest = max(slowest, time.monotonic() - started)
         written += 1
 
@@ -146,23 +141,23 @@ def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, b
     assert np.array_equal(np.array(samples["samples"].to_list()), np.array(expected))
 
 
-def test_a_drainer_that_is_killed_leaves_its_rows_to_the_next(own_questdb, broker):
+def test_a_drainer_that_is_killed_leaves_its_rows_to_the_next(questdb, broker):
     broker.make_streams()
     total = 4000
-    broker.publish_all(list(spill_messages(waveform("handover", seq) for seq in range(total))))
+    broker.publish_all(spill_messages(waveform("handover", seq) for seq in range(total)))
     before = broker.waiting()
     program = (
         "import asyncio; from dataflows.settings import Settings; from connectors.questdb.drainer import Drainer; "
         "asyncio.run(Drainer(Settings(), ack_wait_s=1.0).run())"
     )
     environment = {
-        "VITALS_NATS__URL": broker.url,
-        "VITALS_QUESTDB__HTTP_URL": own_questdb.settings.http_url,
+        "VITALS_NATS__URL": broker.settings.nats.url,
+        "VITALS_QUESTDB__HTTP_URL": questdb.settings.http_url,
     }
     for enough in (before - 1, 0):
         process = subprocess.Popen([sys.executable, "-c", program], env=environment)
         until(lambda enough=enough: broker.waiting() <= enough)
         process.kill()
         process.wait()
-    own_questdb.reader.wait_applied()
-    assert own_questdb.reader.count("waveforms") == total
+    questdb.reader.wait_applied()
+    assert questdb.reader.count("waveforms", "patient = 'handover'") == total

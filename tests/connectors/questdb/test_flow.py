@@ -20,9 +20,10 @@ def test_an_aborted_flow_resumes_and_every_row_is_there_once(questdb, tmp_path, 
     items = [(patient, Output([waveform(patient, seq)])) for seq in range(25) for patient in patients]
     inputs = [*items[:60], TestingSource.ABORT(), *items[60:], TestingSource.EOF()]
     recorder = Recorder()
+    settings = questdb.settings.model_copy(update={"ack_timeout_ms": 20_000})
     flow = Dataflow("storage")
     stream = op.input("items", flow, TestingSource(inputs, batch_size=7))
-    op.output("store", stream, QuestDBSink(questdb.settings, lambda: recorder, parts=parts))
+    op.output("store", stream, QuestDBSink(settings, lambda: recorder, parts=parts))
     init_db_dir(tmp_path, 1)
     for _ in range(2):
         cluster_main(flow, [], 0, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(tmp_path)))
