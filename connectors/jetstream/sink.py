@@ -79,7 +79,8 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 self._present_ids.add(message_id)
                 if writer == self._writer:
                     self._held[message_id] = seq
-        self._last_seq = max(last_seq, 0)
+        logger.info("%s: stream %s holds %d messages since the recovery state", self._writer, stream, len(self._held))
+        self._last_seq = last_seq
         self._hold_until = time.monotonic() + _HOLD_BACK_S
 
     def write_batch(self, values: list[OutMessage]) -> None:

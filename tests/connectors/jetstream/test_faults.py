@@ -1,0 +1,196 @@
+"""Whatever interrupts reading is an error of the next poll, soon and in words."""
+
+import time
+
+import pytest
+from nats.js.api import StreamConfig
+
+from connectors.jetstream import ensure_streams, native_options
+from dataflows._native import JetStreamError, LostRangeError, NatsOptions, Publisher, partition_of, tick_token
+from dataflows.settings import NatsSettings
+from tests.connectors.jetstream.tools import (
+    frame,
+    open_publisher,
+    open_puller,
+    payloads,
+    poll_until,
+    wait_for,
+)
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def settings(nats_server):
+    settings = nats_server.settings(partitions=1, log_time="header")
+    ensure_streams(settings)
+    return settings
+
+
+def error_of_poll(puller, timeout_s=10.0):
+    """Polls until it raises, and returns the error."""
+
+    def step():
+        try:
+            puller.poll(100)
+        except JetStreamError as error:
+            return error
+        return None
+
+    return wait_for(step, timeout_s)
+
+
+def test_a_killed_server_is_an_error_for_good(nats_server, settings):
+    puller, publisher = open_puller(settings), open_publisher(settings)
+    nats_server.kill()
+    assert "connection" in str(error_of_poll(puller, 2.0))
+    nats_server.start()
+    for _ in range(2):
+        with pytest.raises(JetStreamError):
+            puller.poll(1)
+        with pytest.raises(JetStreamError):
+            publisher.publish_all([frame("a")])
+    puller.close()
+
+
+def test_a_server_that_stands_still_is_noticed_by_its_heartbeats(nats_server, settings):
+    puller = open_puller(settings, heartbeat_s=0.5)
+    poll_until(puller, lambda seen: True)
+    nats_server.pause()
+    started = time.monotonic()
+    error = error_of_poll(puller)
+    nats_server.resume()
+    assert "heartbeat" in str(error)
+    assert 0.9 < time.monotonic() - started < 3.0
+
+
+def test_an_idle_stream_raises_no_alarm_and_delivers_at_once(settings):
+    puller, publisher = open_puller(settings, heartbeat_s=0.2), open_publisher(settings)
+    idle_until = time.monotonic() + 2.0
+    wait_for(lambda: puller.poll(100) == [] and time.monotonic() > idle_until, interval_s=0.003)
+    delays = []
+    for n in range(20):
+        publisher.publish_all([frame("a", n)])
+        started = time.perf_counter()
+        poll_until(puller, lambda seen: seen)
+        delays.append(time.perf_counter() - started)
+    assert sorted(delays)[10] < 0.05
+
+
+def test_a_poller_that_was_away_for_long_raises_no_false_alarm(settings):
+    puller, publisher = open_puller(settings, heartbeat_s=0.2), open_publisher(settings)
+    back = time.monotonic() + 2.0
+    wait_for(lambda: time.monotonic() > back)
+    publisher.publish_all([frame("a", 1)])
+    assert payloads(poll_until(puller, lambda seen: seen)["main/a"]) == [1]
+
+
+def test_a_deleted_consumer_is_an_error(settings, admin):
+    puller = open_puller(settings)
+    poll_until(puller, lambda seen: True)
+    (consumer,) = admin.consumers("VITALS")
+    admin(admin.js.delete_consumer("VITALS", consumer.name))
+    error = str(error_of_poll(puller))  # whichever of pull request and watch hears of it first
+    assert "Consumer Deleted" in error or f"consumer {consumer.name} of VITALS does not answer" in error
+
+
+def test_a_deleted_stream_is_an_error(settings, admin):
+    puller = open_puller(settings)
+    poll_until(puller, lambda seen: True)
+    admin(admin.js.delete_stream("VITALS"))
+    assert error_of_poll(puller)
+
+
+def test_messages_purged_before_they_were_read_are_reported(settings, admin):
+    publisher = open_publisher(settings)
+    publisher.publish_all([frame("a", n) for n in range(1000)])
+    puller = open_puller(settings, buffer_messages=100, state=open_puller(settings).snapshot())
+    poll_until(puller, lambda seen: seen)
+    position = puller.next_seq
+    admin(admin.js.purge_stream("VITALS", seq=900))
+    wait_for(lambda: _lost(puller), interval_s=0.01)
+    assert position < 900
+
+
+def _lost(puller):
+    try:
+        puller.poll(1)
+    except LostRangeError as error:
+        return "to 899 of stream VITALS were removed" in str(error)
+    return False
+
+
+def test_an_idle_partition_moves_on_so_that_retention_cannot_overtake_it(nats_server, admin):
+    settings = nats_server.settings(partitions=2, log_time="header")
+    ensure_streams(settings)
+    publisher = open_publisher(settings)
+    partition = 1 - partition_of("main", "a", 2)
+    idle = open_puller(settings, partition)
+    publisher.publish_all([frame("a", n) for n in range(500)])
+    wait_for(lambda: idle.poll(100) == [] and idle.next_seq == 501)
+    admin(admin.js.purge_stream("VITALS", seq=400))
+    state = idle.snapshot()
+    idle.close()
+    assert open_puller(settings, partition, state=state).next_seq >= 501
+
+
+def test_the_backlog_stays_in_the_stream(settings, admin):
+    publisher = open_publisher(settings)
+    publisher.publish_all([("vitals.v1.main.a.d1.ecg-ii", [], bytes(1000)) for _ in range(5000)])
+    by_count = open_puller(settings, buffer_messages=50)
+    by_bytes = open_puller(settings, buffer_bytes=100_000)
+
+    def delivered():
+        return sorted(consumer.delivered.consumer_seq for consumer in admin.consumers("VITALS"))
+
+    counts = wait_for(lambda: (found := delivered()) and min(found) > 0 and found)
+    assert counts[0] == 50
+    assert 50 < counts[1] <= 100
+    for puller in (by_count, by_bytes):
+        seen = poll_until(puller, lambda seen: len(seen.get("main/a", ())) == 5000)
+        assert [seq for _, seq, _, _ in seen["main/a"]] == list(range(1, 5001))
+
+
+def test_a_message_larger_than_the_buffer_is_an_error_in_words(settings):
+    open_publisher(settings).publish_all([("vitals.v1.main.a.d1.ecg-ii", [], bytes(50_000))])
+    assert "larger than the puller's buffer" in str(error_of_poll(open_puller(settings, buffer_bytes=10_000)))
+
+
+def test_a_closed_puller_leaves_no_consumer_behind(settings, admin):
+    puller = open_puller(settings)
+    assert len(admin.consumers("VITALS")) == 1
+    puller.close()
+    assert admin.consumers("VITALS") == []
+
+
+def test_missing_server_or_stream_and_foreign_streams_are_named(nats_server, settings, admin):
+    with pytest.raises(JetStreamError, match=r"cannot connect to NATS at nats://127\.0\.0\.1:1"):
+        Publisher(NatsOptions("nats://127.0.0.1:1"))
+    with pytest.raises(JetStreamError, match="stream NONE cannot be read"):
+        open_puller(nats_server.settings(vitals="NONE"))
+    admin(admin.js.add_stream(StreamConfig(name="OTHER", subjects=["other.>"])))
+    with pytest.raises(JetStreamError, match="not created as a log of vitals"):
+        open_puller(nats_server.settings(vitals="OTHER"))
+    with pytest.raises(JetStreamError, match="stream GONE cannot be read"):
+        open_publisher(nats_server.settings()).scan("GONE", 1)
+
+
+def test_one_of_several_addresses_is_enough(nats_server, settings):
+    nats = NatsSettings(url=f"nats://127.0.0.1:1, {nats_server.url}")
+    assert Publisher(native_options(nats, "test")).last_seq("VITALS") == 0
+
+
+def test_whoever_reads_keeps_the_ticks_going_past_the_streams_max_age(nats_server, admin):
+    settings = nats_server.settings(partitions=1, vitals_max_age_h=6 / 3600, dedupe_window_s=1.0)
+    ensure_streams(settings)
+    subject = f"vitals.sched.{tick_token(0, 1)}"
+    first = admin(admin.js.get_last_msg("VITALS", subject)).seq
+    wait_for(lambda: _age(admin, subject) > 3.5)
+    puller = open_puller(settings)
+    wait_for(lambda: admin(admin.js.get_last_msg("VITALS", subject)).seq > first)
+    assert admin.info("VITALS", subjects_filter="vitals.sched.*").state.subjects == {subject: 1}
+    puller.close()
+
+
+def _age(admin, subject):
+    return time.time() - admin(admin.js.get_last_msg("VITALS", subject)).time.timestamp()
