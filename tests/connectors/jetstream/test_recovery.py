@@ -113,12 +113,12 @@ def settings_for(nats_server):
     return settings
 
 
-@pytest.mark.parametrize(("processes", "workers", "kills"), [(1, 1, 3), (1, 2, 1), (2, 1, 1)])
-def test_killed_flows_lose_nothing_and_double_nothing(nats_server, admin, make_flow, processes, workers, kills):
+@pytest.mark.parametrize(("cluster", "kills"), [((1, 1), 3), ((1, 2), 1), ((2, 1), 1)])
+def test_killed_flows_lose_nothing_and_double_nothing(nats_server, admin, make_flow, cluster, kills):
     settings = settings_for(nats_server)
-    flow = make_flow(settings, processes, workers)
+    flow = make_flow(settings, *cluster)
     publisher = open_publisher(settings)
-    chance = random.Random(processes * 10 + workers)
+    chance = random.Random(sum(cluster))
 
     def written():
         return admin.info("ALERTS").state.last_seq
@@ -130,7 +130,8 @@ def test_killed_flows_lose_nothing_and_double_nothing(nats_server, admin, make_f
         for n in range(rounds * cycle, rounds * (cycle + 1)):
             publisher.publish_all([frame(patient, n) for patient in PATIENTS])
             # At first in step with the flow, so that it is killed amid traffic; the rest is there when it comes back.
-            wait_for(lambda least=min(goal, len(PATIENTS) * (n - 1)): written() >= least)
+            least = min(goal, len(PATIENTS) * (n - 1))
+            wait_for(lambda least=least: written() >= least)
         flow.kill()
         back = time.monotonic() + 1.3
         wait_for(lambda back=back: time.monotonic() > back)
