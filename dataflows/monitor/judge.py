@@ -12,24 +12,27 @@ from dataflows.alerts.rules import RULES
 _VERSION = 1
 
 
-class _Standing(msgspec.Struct, array_like=True):
-    """An alert whose condition holds."""
+class _Episode(msgspec.Struct, array_like=True):
+    """The last alert of a rule at a place: standing, or cleared and kept so that its transitions go on counting."""
 
     alert_id: str
     transition: int
     onset: int
     onset_ns: int
+    standing: bool
 
 
 class Judge:
     """The alerts of one patient.
 
     A condition that begins raises an alert, one that ends clears it; a second beginning of a standing condition is the
-    same alert. Which conditions may alert, and how urgently, is in `dataflows.alerts.rules`.
+    same alert. So is one with the onset of the alert that was cleared last: a condition that flickers is raised again,
+    with further transitions, because two messages must never share an identity. Which conditions may alert, and how
+    urgently, is in `dataflows.alerts.rules`.
     """
 
     def __init__(self) -> None:
-        self._standing: dict[str, _Standing] = {}
+        self._episodes: dict[str, _Episode] = {}
 
     def on_events(self, tenant: str, patient: str, events: Sequence[Detection | Command]) -> list[Alert]:
         """Takes what the step `signals` found, in log order."""
@@ -44,23 +47,23 @@ class Judge:
 
     def _judge(self, tenant: str, patient: str, found: Detection) -> Alert | None:
         place = f"{found.rule}/{found.device}/{found.signal}"
-        standing = self._standing.get(place)
-        if found.raised:
-            if standing is not None:
-                return None
-            source = (found.device, found.boot, found.code or found.signal)
-            name = alert_id(tenant, patient, found.rule, *source, found.onset)
-            standing = self._standing[place] = _Standing(name, 0, found.onset, found.onset_ns)
-        elif standing is None:
+        episode = self._episodes.get(place)
+        if found.raised == (episode is not None and episode.standing):
             return None
+        source = (found.device, found.boot, found.code or found.signal)
+        name = alert_id(tenant, patient, found.rule, *source, found.onset)
+        if found.raised and (episode is None or episode.alert_id != name):
+            episode = self._episodes[place] = _Episode(name, 0, found.onset, found.onset_ns, standing=True)
+        elif episode is not None:
+            episode.transition += 1
+            episode.standing = found.raised
         else:
-            del self._standing[place]
-            standing.transition += 1
+            return None
         rule = RULES[found.rule]
         evidence_from_ns, evidence_to_ns = found.evidence_ns
         return Alert(
-            alert_id=standing.alert_id,
-            transition=standing.transition,
+            alert_id=episode.alert_id,
+            transition=episode.transition,
             state=State.RAISED if found.raised else State.CLEARED,
             tenant=tenant,
             patient=patient,
@@ -70,8 +73,8 @@ class Judge:
             boot=found.boot,
             signal=found.signal,
             code=found.code,
-            onset=standing.onset,
-            onset_ns=standing.onset_ns,
+            onset=episode.onset,
+            onset_ns=episode.onset_ns,
             value=found.value,
             limit=found.limit,
             unit=rule.unit,
@@ -84,8 +87,8 @@ class Judge:
         )
 
     def snapshot(self) -> bytes:
-        """Version and standing alerts."""
-        return struct.pack("<H", _VERSION) + msgspec.msgpack.encode(self._standing)
+        """Version, and the last alert of each rule and place."""
+        return struct.pack("<H", _VERSION) + msgspec.msgpack.encode(self._episodes)
 
     @classmethod
     def restore(cls, snapshot: bytes) -> "Judge":
@@ -103,7 +106,7 @@ class Judge:
             raise ValueError(msg)
         judge = cls()
         try:
-            judge._standing = msgspec.msgpack.decode(snapshot[2:], type=dict[str, _Standing])
+            judge._episodes = msgspec.msgpack.decode(snapshot[2:], type=dict[str, _Episode])
         except msgspec.MsgspecError as error:
             msg = f"snapshot of the judge is damaged: {error}"
             raise ValueError(msg) from error

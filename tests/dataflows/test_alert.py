@@ -44,6 +44,14 @@ def test_a_condition_raises_once_and_clears_once():
     assert cleared[0].message_id == f"{raised[0].alert_id}.1"
 
 
+def test_a_condition_that_flickers_at_one_onset_is_one_alert_with_more_transitions():
+    judge = Judge()
+    events = [finding(), finding(raised=False), finding(), finding(raised=False), finding(onset=99)]
+    alerts = judge.on_events("main", "p1", events)
+    assert [alert.transition for alert in alerts] == [0, 1, 2, 3, 0]
+    assert len({alert.message_id for alert in alerts}) == 5
+
+
 def test_devices_do_not_share_an_alert():
     judge = Judge()
     alerts = judge.on_events("main", "p1", [finding(), finding(device="other"), finding(signal="ecg_v5")])

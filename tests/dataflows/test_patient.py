@@ -136,7 +136,7 @@ def test_late_and_stored_frames_are_kept_and_raise_nothing():
     held_back = [one for one in entries if one is not missing]
     held_back.append((missing[0], 700, START_NS + 60 * SECOND_NS, missing[3]))
     rows, _, _ = story(run(held_back, Validator()))
-    assert [row for table, row in rows if table == "late_frames"][0].count("'late'") == 1
+    assert ["'late'" in row for table, row in rows if table == "late_frames"] == [True]
     assert sum(table == "waveforms" for table, _ in rows) == 40
 
     stored = []
