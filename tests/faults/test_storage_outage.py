@@ -9,6 +9,7 @@ import pytest
 from bench.pipeline import alert_latencies_ms
 from bench.traffic import Ward
 from tests.faults.whole import Live, Whole, doubles
+from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(400)]
 PATIENTS, SECONDS, OUTAGE_S = 50, 60, 30.0
@@ -17,6 +18,7 @@ PATIENTS, SECONDS, OUTAGE_S = 50, 60, 30.0
 def test_a_dead_database_delays_no_alert_and_loses_no_row(nats_server, own_questdb, tmp_path):
     whole = Whole(nats_server, own_questdb, tmp_path)
     flow = whole.flow()
+    until(lambda: flow.process.metrics().get("nats_last_seq"), 60)
     live = Live(whole, Ward(PATIENTS, time.time_ns()), SECONDS)
     live.start()
     threading.Event().wait(10.0)
