@@ -89,11 +89,11 @@ async def alert_latencies_ms(settings: Settings) -> list[float]:
     deciding: list[tuple[int, float]] = []
     subscription = await jetstream.subscribe("alerts.v1.>", ordered_consumer=True)
     last = (await jetstream.stream_info(settings.streams.alerts)).state.last_seq
-    while last and (not deciding or deciding[-1][0] is not None):
+    found = 0
+    while found < last:
         message = await subscription.next_msg(timeout=10)
+        found = message.metadata.sequence.stream
         deciding.append((json.loads(message.data)["log_seq"], message.metadata.timestamp.timestamp()))
-        if message.metadata.sequence.stream >= last:
-            break
     latencies = []
     for log_seq, alert_s in deciding:
         raw = await jetstream.get_msg(settings.streams.vitals, log_seq)
@@ -137,7 +137,9 @@ def live(patients: int, seconds: int) -> dict[str, Any]:
             reader = QuestDBReader(settings.questdb)
             behind_s = wait_rows(reader, patients * seconds, flow)
             latencies = asyncio.run(alert_latencies_ms(settings))
-            rejected = reader.count("late_frames")
+            reader.wait_applied()
+            missing = 2 * patients * seconds - reader.count("waveforms") - reader.count("observations")
+            late = reader.count("late_frames")
             flow.stop()
         return {
             "patients": patients,
@@ -146,8 +148,8 @@ def live(patients: int, seconds: int) -> dict[str, Any]:
             "samples_per_s": patients * 251,
             "worst_lag_s": watch.worst_s,
             "rows_behind_s": behind_s,
-            "frames_lost": 0,
-            "frames_late": rejected,
+            "frames_missing": missing,
+            "frames_late": late,
             "alerts": len(latencies),
             "p50_ms": percentile(latencies, 50),
             "p99_ms": percentile(latencies, 99),

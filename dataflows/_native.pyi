@@ -5,31 +5,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "Command",
-    "Desaturation",
-    "DesaturationDetector",
-    "Detection",
-    "Items",
-    "JetStreamError",
-    "LeadOutput",
-    "LostRangeError",
-    "Messages",
-    "NatsOptions",
-    "Output",
-    "PublishError",
-    "Publisher",
-    "Puller",
-    "QrsDetector",
-    "Reject",
-    "RhythmEvent",
-    "RhythmMonitor",
-    "Signals",
-    "Validator",
-    "partition_of",
-    "rejection_reasons",
-    "tick_token",
-]
+__all__: list[str]
 
 _Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
