@@ -5,7 +5,36 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-__all__: list[str]
+__all__ = [
+    "Command",
+    "Desaturation",
+    "DesaturationDetector",
+    "Detection",
+    "Items",
+    "JetStreamError",
+    "LeadOutput",
+    "LostRangeError",
+    "Messages",
+    "NatsOptions",
+    "Output",
+    "PublishError",
+    "Publisher",
+    "Puller",
+    "QrsDetector",
+    "Reject",
+    "RhythmEvent",
+    "RhythmMonitor",
+    "Signals",
+    "SpO2Alarm",
+    "SpO2Bank",
+    "SpO2Indices",
+    "SpO2Limits",
+    "SpO2Series",
+    "Validator",
+    "partition_of",
+    "rejection_reasons",
+    "tick_token",
+]
 
 _Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
