@@ -54,6 +54,7 @@ def running_server(port: int) -> Iterator[tuple[ServerProcess, Settings]]:
         try:
             server.wait_until(lambda: nats_healthy("127.0.0.1", port), 20)
             streams = StreamSettings(
+                log_time="header",  # no ticks, which would be counted as messages
                 partitions=PARTITIONS,
                 vitals_max_bytes=4 << 30,
                 rejected_max_bytes=1 << 26,
