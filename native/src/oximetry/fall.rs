@@ -142,7 +142,7 @@ impl Falls {
     /// Down by a turn at least: a turn up, a crossing, or time passing.
     fn fall(&mut self, now: u64, out: &mut Vec<Desaturation>) {
         if self.level - self.valley >= self.counts.turn {
-            self.recovered(now, out);
+            self.turned(now, out);
             return;
         }
         self.lower();
@@ -186,10 +186,11 @@ impl Falls {
     fn deepen(&mut self, now: u64, out: &mut Vec<Desaturation>) {
         let (at, counts) = (self.at, &self.counts);
         let Some(mut open) = self.open else { return };
-        if self.level <= (self.valley + counts.level).max(open.baseline - counts.drop + counts.level) {
+        let depth = self.depth(&open);
+        if self.level <= (self.valley + counts.level).max(depth) {
             open.low_at = at;
         }
-        if self.level <= open.baseline - counts.drop + counts.level {
+        if self.level <= depth {
             open.held += self.elapsed.min(counts.bridge);
         }
         let told = open.told;
@@ -205,13 +206,25 @@ impl Falls {
         }
     }
 
-    /// The level has turned up.
-    fn recovered(&mut self, now: u64, out: &mut Vec<Desaturation>) {
-        if self.open.is_some() {
-            self.close(DesaturationKind::Final, now, out);
-        } else {
-            self.restart();
+    /// The level has turned up: the event is over, unless it is too short so far and still deep.
+    fn turned(&mut self, now: u64, out: &mut Vec<Desaturation>) {
+        match &self.open {
+            None => self.restart(),
+            Some(open) if open.told || self.level > self.depth(open) => {
+                self.close(DesaturationKind::Final, now, out);
+            }
+            Some(_) => {
+                self.deepen(now, out);
+                if self.open.is_some_and(|open| open.told) {
+                    self.close(DesaturationKind::Final, now, out);
+                }
+            }
         }
+    }
+
+    /// Levels up to here are below the baseline by the threshold.
+    fn depth(&self, open: &Open) -> i32 {
+        open.baseline - self.counts.drop + self.counts.level
     }
 
     /// A fall too slow or too sudden to be scored counts when it lasts.
