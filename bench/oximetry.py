@@ -123,11 +123,10 @@ def induced(found: list[Recording]) -> list[dict[str, Any]]:
             delays = [row[rule] for rule in row if rule.startswith("spo2_") and row[rule] is not None]
             row["alarmed_after_s"] = min(delays) if delays else None
             rows.append(row)
-    first: dict[str, float] = {}
     for row in rows:
-        first[row["subject"]] = min(row["start_s"], first.get(row["subject"], math.inf))
-    for row in rows:
-        row["after_first_oximeter_s"] = row["start_s"] - first[row["subject"]]
+        others = [other for other in rows if other["subject"] == row["subject"]]
+        again = any(other["oximeter"] == row["oximeter"] and other["start_s"] < row["start_s"] for other in others)
+        row["after_first_oximeter_s"] = None if again else row["start_s"] - min(one["start_s"] for one in others)
     return rows
 
 
@@ -179,11 +178,28 @@ def agreement(found: list[Recording], tools: dict[str, Scorer]) -> list[dict[str
     return rows
 
 
-def synthetic(tools: dict[str, Scorer]) -> list[dict[str, Any]]:
+def variants() -> list[dict[str, Any]]:
+    """The standard profile on nights made otherwise."""
+    rows = []
+    for name, kind in {
+        "as above": Kind(40.0),
+        "dips up to 2.5 points": Kind(40.0, deepest_dip=2.5),
+        "no artefacts": Kind(40.0, artefacts=False),
+        "0.1 % display": Kind(40.0, digit=0.1),
+        "16 s averaging": Kind(40.0, averaging_s=16),
+        "no averaging": Kind(40.0, averaging_s=1),
+        "falls of 6 to 15 s": Kind(40.0, fall_s=(6, 15), hold_s=(1, 5), rise_s=(3, 8)),
+    }.items():
+        (row,) = synthetic({"standard": scorers()[0]["standard"]}, {30.0: kind})
+        rows.append({"nights": name} | {key: row[key] for key in ("se", "ppv", "f1", "odi_error_per_h")})
+    return rows
+
+
+def synthetic(tools: dict[str, Scorer], kinds: dict[float, Kind]) -> list[dict[str, Any]]:
     """Sensitivity, positive predictive value and F1 on nights of known truth, and the speed on the same."""
     rows = []
-    for rate in (5.0, 30.0, 60.0):
-        nights = [night(Kind(rate / 0.75), seed) for seed in range(NIGHTS)]
+    for rate, kind in kinds.items():
+        nights = [night(kind, seed) for seed in range(NIGHTS)]
         samples = sum(len(values) for values, _ in nights)
         for tool, scorer in tools.items():
             hits = events = truths = 0
@@ -235,6 +251,18 @@ def speed() -> list[dict[str, Any]]:
             run()
             best = min(best, time.process_time() - begin)
         rows.append({"case": case, "samples_per_s": samples / best})
+    return rows
+
+
+def sizes() -> list[dict[str, Any]]:
+    """Bytes of a snapshot, taken each minute of a night with 30 falls an hour."""
+    rows = []
+    for name, one in (("DesaturationDetector", DesaturationDetector()), ("SpO2Series", SpO2Series())):
+        bytes_ = []
+        for minute in np.split(night(Kind(40.0), 0)[0], 480):
+            one.push(minute)
+            bytes_.append(len(one.snapshot()))
+        rows.append({"snapshot of": name, "median bytes": float(np.median(bytes_)), "largest": max(bytes_)})
     return rows
 
 
@@ -329,16 +357,19 @@ def main() -> int:
     if not arguments.quick:
         tools, result["peers_missing"] = scorers()
         result["agreement"] = agreement(found, tools)
-        result["synthetic"] = synthetic(tools)
+        result["synthetic"] = synthetic(tools, {rate: Kind(rate / 0.75) for rate in (5.0, 30.0, 60.0)})
+        result["variants"] = variants()
         result["defects"] = defects(tools)
-        result["speed"] = speed()
+        result["speed"], result["sizes"] = speed(), sizes()
     for title, key in (
         ("Alarms per 24 valid hours, by rule", "alarms_per_24h"),
         ("Induced hypoxaemia: stretches of 30 s and more below 90 %, seconds to each alarm", "induced"),
         ("Agreement of scorers, threshold 3 points", "agreement"),
         (f"Synthetic nights ({NIGHTS} x 8 h, 1 % display, 4 s averaging, artefacts)", "synthetic"),
+        ("The standard profile at 30 falls an hour, on nights made otherwise", "variants"),
         ("What each scorer counts where the truth is plain", "defects"),
         ("Speed on one core", "speed"),
+        ("State", "sizes"),
     ):
         if key in result:
             table(title, [row for row in result[key] if row.get("alarms", 1)])
