@@ -1,6 +1,6 @@
-"""The commands of `vitals`, and how errors reach people: in words, with what to do next, and an exit code.
+"""The command `vitals`.
 
-Exit codes: 0 done, 1 it failed for a reason that is said, 2 the command line or a setting is wrong, 130 Ctrl-C.
+Exit codes: 0 done; 1 it failed for a reason that was said; 2 the command line is wrong; 130 Ctrl-C.
 """
 
 import sys
@@ -8,43 +8,20 @@ from importlib import metadata
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from connectors.cli import alerts, batch, demo, doctor, replay, stack
+from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
-from dataflows.settings import Settings
+from connectors.devices.publisher import PublishError
+from connectors.devices.recording import RecordingError
+from connectors.jetstream.streams import StreamSetupError
+from connectors.local.process import StackError
+from connectors.questdb.http import QueryError, QuestDBUnavailableError
 
-app = typer.Typer(
-    name="vitals",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-
-class CliError(Exception):
-    """Something a person has to mend; the message says what happened and what to do."""
-
-
-def load_settings() -> Settings:
-    """Reads the settings.
-
-    Raises:
-        CliError: The environment or the file holds something that is no setting or no allowed value.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
-            for problem in error.errors()
-        ]
-        message = "settings: " + "; ".join(problems) + "\nSee docs/settings.md, or `vitals settings` without them."
-        raise CliError(message) from None
+app = typer.Typer(name="vitals", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+SAID = (CliError, RecordingError, PublishError, StackError, StreamSetupError, QuestDBUnavailableError, QueryError)
+"""Errors whose message is written for people; anything else is a defect and shows its traceback."""
 
 
 def _version(wanted: bool) -> None:
@@ -60,8 +37,8 @@ def _options(
     """Real-time remote patient monitoring: try it, feed it, look at it."""
 
 
-@app.command()
-def settings(
+@app.command("settings")
+def settings_command(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md instead.")] = False,
 ) -> None:
     """Print every setting, its value and where it comes from."""
@@ -75,10 +52,18 @@ def settings(
     console.print(table)
 
 
+app.command("demo")(demo.demo)
+app.command("up")(stack.up)
+app.command("flow")(stack.flow)
+app.command("replay")(replay.replay)
+app.command("alerts")(alerts.alerts)
+app.command("batch")(batch.batch)
+app.command("doctor")(doctor.doctor)
+
+
 def main() -> None:
     """Entry of the `vitals` command."""
     try:
-        app(standalone_mode=True)
-    except CliError as error:
-        errors.print(f"[bold red]vitals:[/] {error}", soft_wrap=True)
-        sys.exit(1)
+        app(prog_name="vitals")
+    except SAID as error:
+        sys.exit(fail(str(error)).exit_code)

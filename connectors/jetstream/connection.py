@@ -1,13 +1,17 @@
 """The settings of a connection in the terms of the two clients: the native one of the flow, nats-py for set-up."""
 
+import logging
 import ssl
 from typing import Any
 
 import nats
 from nats.aio.client import Client
+from nats.errors import NoServersError
 
 from dataflows._native import NatsOptions
 from dataflows.settings import NatsSettings
+
+logger = logging.getLogger(__name__)
 
 
 def native_options(settings: NatsSettings, name: str) -> NatsOptions:
@@ -32,7 +36,21 @@ async def connect(settings: NatsSettings, name: str) -> Client:
         nats.errors.Error: The server refuses.
         OSError: Nobody answers.
     """
-    options: dict[str, Any] = {"name": name, "allow_reconnect": False, "connect_timeout": settings.ack_timeout_s}
+    failures: list[Exception] = []
+
+    async def on_error(error: Exception) -> None:
+        # The client's own way is a traceback for every attempt, and an error in the end that hides the reason.
+        failures.append(error)
+        logger.info("%s: %s", name, error)
+
+    options: dict[str, Any] = {
+        "name": name,
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 1,
+        "reconnect_time_wait": 0.2,
+        "connect_timeout": settings.ack_timeout_s,
+        "error_cb": on_error,
+    }
     if settings.credentials:
         options["user_credentials"] = str(settings.credentials)
     if settings.user:
@@ -43,4 +61,7 @@ async def connect(settings: NatsSettings, name: str) -> Client:
         options["tls"] = ssl.create_default_context(cafile=settings.tls_ca)
     if settings.tls_cert:
         options["tls"].load_cert_chain(settings.tls_cert, settings.tls_key)
-    return await nats.connect([server.strip() for server in settings.url.split(",")], **options)
+    try:
+        return await nats.connect([server.strip() for server in settings.url.split(",")], **options)
+    except NoServersError as error:
+        raise (failures[-1] if failures else error) from None

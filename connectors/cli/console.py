@@ -1,0 +1,83 @@
+"""What the commands share: where they print, how errors reach people, settings, a connection."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from pydantic import ValidationError
+from rich.console import Console
+
+from connectors.jetstream.connection import connect
+from dataflows.settings import Settings
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Async = Callable[[], Coroutine[Any, Any, None]]
+
+
+class CliError(Exception):
+    """Something a person has to mend; the message says what happened and what to do next."""
+
+
+def load_settings() -> Settings:
+    """Reads the settings.
+
+    Raises:
+        CliError: The environment or the file holds something that is no setting, or no allowed value.
+    """
+    try:
+        return Settings()
+    except (ValidationError, ValueError) as error:
+        problems = [str(error)]
+        if isinstance(error, ValidationError):
+            problems = [
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (found {problem['input']!r})"
+                for problem in error.errors()
+            ]
+        message = "a setting is wrong: " + "; ".join(problems) + ". docs/settings.md lists them all."
+        raise CliError(message) from None
+
+
+@asynccontextmanager
+async def nats_client(settings: Settings, name: str) -> AsyncIterator[Client]:
+    """A connection to NATS for the time of a `with`.
+
+    Raises:
+        CliError: Nobody answers there or lets this program in; the connection breaks; the server refuses a request.
+    """
+    try:
+        client = await connect(settings.nats, name)
+    except (OSError, NatsError) as error:
+        message = (
+            f"NATS at {settings.nats.url} does not answer ({error or type(error).__name__}). "
+            "Start the local stack with `vitals up`, or name the server in VITALS_NATS__URL."
+        )
+        raise CliError(message) from error
+    try:
+        yield client
+    except (OSError, NatsError) as error:
+        lost = f"the connection to NATS at {settings.nats.url} was lost"
+        raise CliError(f"NATS answered: {error}" if client.is_connected else lost) from error
+    finally:
+        await client.close()
+
+
+def clock(ns: int) -> str:
+    """Returns a time (ns since 1970) as date and time, UTC."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def say(text: str) -> None:
+    """Prints a line of progress."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    """Prints what went wrong; the result is to be raised."""
+    errors.print("vitals:", message, style="red", markup=False, soft_wrap=True)
+    return typer.Exit(code)
