@@ -96,7 +96,7 @@ class QuestDB:
     def __init__(self, directory: Path, extra: Mapping[str, str] | None = None) -> None:
         http, pg, self.health_port = free_ports(3)
         self._ports = (http, pg, self.health_port)
-        self._directory = directory
+        self.directory = directory
         self.extra = dict(extra or {})
         self.settings = QuestDBSettings(
             http_url=f"http://127.0.0.1:{http}",
@@ -142,9 +142,9 @@ class QuestDB:
         return questdb_process(
             java_binary(),
             questdb_jar(stack.questdb_version, stack.cache_dir, print),
-            self._directory,
+            self.directory,
             config=questdb_config(self._ports, {}, self.extra),
-            pid_file=self._directory / "questdb.pid",
-            log=self._directory / "questdb.log",
+            pid_file=self.directory / "questdb.pid",
+            log=self.directory / "questdb.log",
             heap="256m",
         )

@@ -27,6 +27,7 @@ from connectors.questdb.reads import QuestDBReader
 from connectors.questdb.reject import rejected_payload, rejected_row
 from connectors.questdb.schema import ensure_schema
 from connectors.questdb.spill import SUBJECT, Message, SpillFormatError, decode_message
+from dataflows.contracts.tables import TABLES
 from dataflows.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,29 @@ _ROWS_PER_REQUEST = 2000
 _REQUEST_TIMEOUT_MS = 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
 _IDLE_FETCH_S = 1.0
+_COUNT_S = 1.0
 _REPORT_S = 5.0
 _WATCH_S = 10.0
 
 WAITING = Gauge("vitals_spill_waiting_messages", "Messages in SPILL that wait for QuestDB")
 DRAINED = Counter("vitals_spill_rows", "Rows out of SPILL by what became of them", ["result"])
 SUSPENDED = Gauge("vitals_questdb_suspended_tables", "Tables that acknowledge rows and do not show them")
+
+
+class Backoff:
+    """Pauses that double up to a limit."""
+
+    def __init__(self) -> None:
+        self._pause_s = _FIRST_PAUSE_S
+
+    def next_s(self) -> float:
+        """Returns the pause before the next attempt."""
+        pause, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        return pause
+
+    def reset(self) -> None:
+        """Starts from the shortest pause, after a success."""
+        self._pause_s = _FIRST_PAUSE_S
 
 
 class Drainer:
@@ -59,10 +77,10 @@ class Drainer:
         self._stop = asyncio.Event()
         self._writer = IlpWriter(settings.questdb, _REQUEST_TIMEOUT_MS)
         self._http = QuestDBHttp(settings.questdb, timeout_s=10.0)
+        self._turn = asyncio.Lock()
+        """Held by the table that uses the database, and for as long again."""
         self._tables_known = False
-        self._pause_s = _FIRST_PAUSE_S
         self._moved_rows = 0
-        self._reported_at = 0.0
 
     def stop(self) -> None:
         """Ends `run` after the rows in hand; call it in the thread of its event loop."""
@@ -75,49 +93,72 @@ class Drainer:
             RuntimeError: The stream is not a work list.
         """
         watch = asyncio.create_task(self._watch())
+        backoff = Backoff()
         try:
             while not self._stop.is_set():
                 try:
-                    await self._session()
-                except (nats.errors.Error, OSError) as error:
+                    await self._session(backoff)
+                except* (nats.errors.Error, OSError) as errors:
                     # NATS was away, or the stream is not made yet. What was in hand comes again after `ack_wait_s`.
+                    error = errors.exceptions[0]
                     logger.warning("spill: NATS: %s", str(error) or type(error).__name__)
-                    await self._wait(self._next_pause())
+                    await self._wait(backoff.next_s())
         finally:
             watch.cancel()
             self._writer.close()
 
-    async def _session(self) -> None:
+    async def _session(self, backoff: Backoff) -> None:
         """Drains over one connection, until stopped or the connection is lost."""
         connection = await connect(self._settings.nats, "vitals drainer")
         try:
             jetstream = connection.jetstream(timeout=self._settings.nats.ack_timeout_s)
-            subscription = await self._subscribe(jetstream)
-            while not self._stop.is_set() and connection.is_connected:
-                await self._report(subscription)
-                if not await self._prepare():
-                    await self._wait(self._next_pause())
-                    continue
-                messages = await self._fetch(subscription)
-                if messages and not await self._drain(jetstream, messages):
-                    await self._wait(self._next_pause())
+            stream = self._settings.streams.spill
+            info = await jetstream.stream_info(stream)
+            if info.config.retention != RetentionPolicy.WORK_QUEUE:
+                message = f"stream {stream} must be a work queue (acknowledging deletes), it is {info.config.retention}"
+                raise RuntimeError(message)
+            backoff.reset()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._report(jetstream))
+                for table in TABLES:
+                    tasks.create_task(self._drain_table(jetstream, table))
         finally:
             await connection.close()
 
-    async def _subscribe(self, jetstream: JetStreamContext) -> JetStreamContext.PullSubscription:
-        stream = self._settings.streams.spill
-        info = await jetstream.stream_info(stream)
-        if info.config.retention != RetentionPolicy.WORK_QUEUE:
-            message = f"stream {stream} must be a work queue (acknowledging deletes), it is {info.config.retention}"
-            raise RuntimeError(message)
+    async def _drain_table(self, jetstream: JetStreamContext, table: str) -> None:
+        """Drains one table. Each has a consumer of its own: one that the database cannot write holds up no other."""
         config = ConsumerConfig(
-            durable_name=DURABLE,
+            durable_name=f"{DURABLE}-{table}",
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=self._ack_wait_s,
             max_deliver=-1,
             max_ack_pending=_FETCH_MESSAGES * 4,
         )
-        return await jetstream.pull_subscribe(f"{SUBJECT}.>", durable=DURABLE, stream=stream, config=config)
+        subscription = await jetstream.pull_subscribe(
+            f"{SUBJECT}.{table}", durable=config.durable_name, stream=self._settings.streams.spill, config=config
+        )
+        backoff = Backoff()
+        while not self._stop.is_set():
+            if not await self._ready():
+                await self._wait(backoff.next_s())
+                continue
+            messages = await self._fetch(subscription)
+            if messages and not await self._move(jetstream, table, messages):
+                await self._wait(backoff.next_s())
+            elif messages:
+                backoff.reset()
+
+    async def _ready(self) -> bool:
+        """Makes sure that the database answers and has its tables, before rows are fetched for it."""
+        async with self._turn:
+            if not self._tables_known:
+                try:
+                    await asyncio.to_thread(ensure_schema, self._http, self._settings.questdb)
+                except QuestDBUnavailableError as error:
+                    logger.info("spill: waiting for QuestDB (%s)", error)
+                    return False
+                self._tables_known = True
+            return True
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
         try:
@@ -125,7 +166,7 @@ class Drainer:
         except NatsTimeoutError:
             return []
 
-    async def _drain(self, jetstream: JetStreamContext, messages: Sequence[Msg]) -> bool:
+    async def _move(self, jetstream: JetStreamContext, table: str, messages: Sequence[Msg]) -> bool:
         """Writes the messages in requests of a bearable size and acknowledges each when its rows are safe.
 
         Returns:
@@ -137,58 +178,54 @@ class Drainer:
             try:
                 rows += decode_message(message.data)
             except SpillFormatError as error:
-                logger.error("spill: a message cannot be read (%s), it goes to REJECTED", error)
+                logger.warning("spill: a message cannot be read (%s), it goes to REJECTED", error)
                 await _publish(jetstream, [rejected_payload(message.data, str(error))])
                 DRAINED.labels("unreadable").inc()
             group.append(message)
-            last = n == len(messages) - 1
-            if len(rows) >= _ROWS_PER_REQUEST or last:
-                if not await self._store(jetstream, group, rows):
+            if len(rows) >= _ROWS_PER_REQUEST or n == len(messages) - 1:
+                async with self._turn:
+                    why_not = await self._store(jetstream, group, rows)
+                if why_not is not None:
+                    logger.warning("spill: QuestDB takes no rows of %s (%s), they stay in SPILL", table, why_not)
                     for left in (*group, *messages[n + 1 :]):
                         await left.nak()
                     return False
                 group, rows = [], []
         return True
 
-    async def _store(self, jetstream: JetStreamContext, group: Sequence[Msg], rows: list[TableRow]) -> bool:
-        """Writes rows and acknowledges their messages; returns False when the database took them not all."""
+    async def _store(self, jetstream: JetStreamContext, group: Sequence[Msg], rows: list[TableRow]) -> str | None:
+        """Writes rows and acknowledges their messages; returns why the database did not take them all."""
         started = time.monotonic()
         outcome = await asyncio.to_thread(self._writer.write, rows)
         if outcome.error is not None:
-            logger.warning("spill: QuestDB takes no rows (%s), they stay in SPILL", outcome.error)
             self._tables_known = False
-            return False
+            return outcome.error
         # The dead letters first: after the acknowledgement nothing would remember the rows.
         await _publish(jetstream, [rejected_row(row, why) for row, why in outcome.rejected])
         await asyncio.gather(*(message.ack_sync() for message in group))
-        self._pause_s = _FIRST_PAUSE_S
         self._moved_rows += len(rows)
-        DRAINED.labels("written").inc(len(rows) - len(outcome.rejected))
+        DRAINED.labels("written").inc(outcome.written)
         DRAINED.labels("rejected").inc(len(outcome.rejected))
         await self._wait(time.monotonic() - started)
-        return True
+        return None
 
-    async def _prepare(self) -> bool:
-        """Makes sure that the database answers and has its tables."""
-        if self._tables_known:
-            return True
-        try:
-            await asyncio.to_thread(ensure_schema, self._http, self._settings.questdb)
-        except QuestDBUnavailableError as error:
-            logger.info("spill: waiting for QuestDB (%s)", error)
-            return False
-        self._tables_known = True
-        return True
-
-    async def _report(self, subscription: JetStreamContext.PullSubscription) -> None:
-        info = await subscription.consumer_info()
-        waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
-        WAITING.set(waiting)
-        now = time.monotonic()
-        if self._moved_rows and (waiting == 0 or now - self._reported_at >= _REPORT_S):
-            logger.info("spill: %d rows moved to QuestDB, %d messages wait", self._moved_rows, waiting)
-            self._moved_rows = 0
-            self._reported_at = now
+    async def _report(self, jetstream: JetStreamContext) -> None:
+        """Tells how many messages wait, and of tables that nobody knows here: those stay until somebody does."""
+        known = {f"{SUBJECT}.{table}" for table in TABLES}
+        reported_at = 0.0
+        foreign: set[str] = set()
+        while not self._stop.is_set():
+            info = await jetstream.stream_info(self._settings.streams.spill, subjects_filter=f"{SUBJECT}.>")
+            waiting, subjects = info.state.messages, set(info.state.subjects or {})
+            WAITING.set(waiting)
+            if subjects - known - foreign:
+                foreign |= subjects - known
+                logger.error("spill: rows of unknown tables wait in %s", sorted(foreign))
+            now = time.monotonic()
+            if self._moved_rows and (waiting == 0 or now - reported_at >= _REPORT_S):
+                logger.info("spill: %d rows moved to QuestDB, %d messages wait", self._moved_rows, waiting)
+                self._moved_rows, reported_at = 0, now
+            await self._wait(_COUNT_S)
 
     async def _watch(self) -> None:
         """Looks for suspended tables: their rows are acknowledged, so nothing else would notice."""
@@ -209,10 +246,6 @@ class Drainer:
                     state.table,
                 )
             await asyncio.sleep(_WATCH_S)
-
-    def _next_pause(self) -> float:
-        pause, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_PAUSE_S)
-        return pause
 
     async def _wait(self, seconds: float) -> None:
         try:

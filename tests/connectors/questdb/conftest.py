@@ -41,6 +41,17 @@ class Broker:
         self.server.restart()
         self._publisher = None
 
+    def count(self, stream):
+        """Number of messages in a stream."""
+
+        async def read():
+            connection = await connect(self.settings.nats, "test")
+            info = await connection.jetstream().stream_info(stream)
+            await connection.close()
+            return info.state.messages
+
+        return asyncio.run(read())
+
     def rejected(self):
         async def read():
             connection = await connect(self.settings.nats, "test")

@@ -1,6 +1,7 @@
 """From SPILL to QuestDB, with real servers that are killed, paused and restarted."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ import pytest
 
 from connectors.jetstream.connection import connect
 from connectors.questdb.drainer import DrainerThread
+from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.schema import ensure_schema
 from connectors.questdb.sink import QuestDBSink
 from connectors.questdb.spill import spill_messages
 from dataflows._native import PublishError
@@ -161,3 +164,22 @@ def test_a_drainer_that_is_killed_leaves_its_rows_to_the_next(questdb, broker):
         process.wait()
     questdb.reader.wait_applied()
     assert questdb.reader.count("waveforms", "patient = 'handover'") == total
+
+
+def test_a_table_that_the_database_cannot_write_holds_up_no_other(own_questdb, broker):
+    broker.make_streams()
+    ensure_schema(QuestDBHttp(own_questdb.settings), own_questdb.settings)
+    own_questdb.reader.wait_applied()
+    own_questdb.stop()
+    (sequencer,) = own_questdb.directory.glob("db/beats~*/txn_seq")
+    shutil.rmtree(sequencer)  # what a kill in the middle of creating the table leaves behind
+    own_questdb.start()
+    thread = DrainerThread(settings_for(own_questdb, broker))
+    thread.start()
+    broker.publish_all(spill_messages([beat("broken", 1, sample) for sample in range(5)]))
+    broker.publish_all(spill_messages([waveform("broken", seq) for seq in range(600)]))
+    until(lambda: own_questdb.reader.count("waveforms") == 600)
+    thread.stop()
+    assert thread.error is None
+    assert broker.waiting("REJECTED") == 0
+    assert broker.count("SPILL") == 1
