@@ -19,6 +19,7 @@ class _Episode(msgspec.Struct, array_like=True):
     transition: int
     onset: int
     onset_ns: int
+    signal: str
     standing: bool
 
 
@@ -27,7 +28,8 @@ class Judge:
 
     A condition that begins raises an alert, one that ends clears it; a second beginning of a standing condition is the
     same alert. So is one with the onset of the alert that was cleared last: a condition that flickers is raised again,
-    with further transitions, because two messages must never share an identity. Which conditions may alert, and how
+    with further transitions, because two messages must never share an identity. The leads of a device speak of one
+    heart: the lead that raised an alert clears it, and the others add nothing while it stands. Which conditions may alert, and how
     urgently, is in `dataflows.alerts.rules`.
     """
 
@@ -46,14 +48,17 @@ class Judge:
         return alerts
 
     def _judge(self, tenant: str, patient: str, found: Detection) -> Alert | None:
-        place = f"{found.rule}/{found.device}/{found.signal}"
+        place = f"{found.rule}/{found.device}"
         episode = self._episodes.get(place)
-        if found.raised == (episode is not None and episode.standing):
+        standing = episode is not None and episode.standing
+        if found.raised == standing or (standing and episode is not None and episode.signal != found.signal):
             return None
         source = (found.device, found.boot, found.code or found.signal)
         name = alert_id(tenant, patient, found.rule, *source, found.onset)
         if found.raised and (episode is None or episode.alert_id != name):
-            episode = self._episodes[place] = _Episode(name, 0, found.onset, found.onset_ns, standing=True)
+            episode = self._episodes[place] = _Episode(
+                name, 0, found.onset, found.onset_ns, found.signal, standing=True
+            )
         elif episode is not None:
             episode.transition += 1
             episode.standing = found.raised

@@ -54,8 +54,20 @@ def test_a_condition_that_flickers_at_one_onset_is_one_alert_with_more_transitio
 
 def test_devices_do_not_share_an_alert():
     judge = Judge()
-    alerts = judge.on_events("main", "p1", [finding(), finding(device="other"), finding(signal="ecg_v5")])
+    alerts = judge.on_events("main", "p1", [finding(), finding(device="other"), finding(rule="pause")])
     assert len({alert.alert_id for alert in alerts}) == 3
+
+
+def test_the_leads_of_a_device_speak_of_one_heart():
+    judge = Judge()
+    other = {"signal": "ecg_v5", "onset": 10_498}
+    events = [finding(), finding(**other), finding(raised=False, **other), finding(raised=False), finding(**other)]
+    alerts = judge.on_events("main", "p1", events)
+    assert [(alert.signal, alert.state.value) for alert in alerts] == [
+        ("ecg_ii", "raised"),
+        ("ecg_ii", "cleared"),
+        ("ecg_v5", "raised"),
+    ]
 
 
 def test_identity_and_body_are_a_function_of_the_log():
