@@ -29,8 +29,8 @@ class Judge:
     A condition that begins raises an alert, one that ends clears it; a second beginning of a standing condition is the
     same alert. So is one with the onset of the alert that was cleared last: a condition that flickers is raised again,
     with further transitions, because two messages must never share an identity. The leads of a device speak of one
-    heart: the lead that raised an alert clears it, and the others add nothing while it stands. Which conditions may alert, and how
-    urgently, is in `dataflows.alerts.rules`.
+    heart: the lead that raised an alert clears it, and the others add nothing while it stands. Which conditions may
+    alert, and how urgently, is in `dataflows.alerts.rules`.
     """
 
     def __init__(self) -> None:
