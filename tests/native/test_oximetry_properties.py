@@ -35,7 +35,8 @@ def series(draw: st.DrawFn) -> Series:
             parts.append(np.linspace(level, target, seconds))
             level = target
     values = np.concatenate(parts)
-    noise = np.random.default_rng(draw(st.integers(0, 99))).normal(0, draw(st.sampled_from([0.0, 0.3, 1.0])), len(values))
+    spread = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    noise = np.random.default_rng(draw(st.integers(0, 99))).normal(0, spread, len(values))
     values = values + np.where(np.isfinite(values), noise, 0)
     digit = draw(st.sampled_from([1.0, 0.1, None]))
     return values if digit is None else np.round(values / digit) * digit
