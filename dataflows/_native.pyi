@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "BankOutput",
     "Command",
     "Desaturation",
     "DesaturationDetector",
@@ -20,6 +21,7 @@ __all__ = [
     "PublishError",
     "Publisher",
     "Puller",
+    "QrsBank",
     "QrsDetector",
     "Reject",
     "RhythmEvent",
@@ -66,6 +68,82 @@ class LeadOutput:
     def quality(self) -> npt.NDArray[np.float32]: ...
     @property
     def reasons(self) -> npt.NDArray[np.uint8]: ...
+
+@final
+class BankOutput:
+    """As `LeadOutput`, with the lead beside each beat and second; leads in ascending order.
+
+    Attributes:
+        lead: Lead of each beat.
+        sample: R peaks, counted from the first sample of that lead.
+        confidence: How sure the detector is of each beat, 0 to 1.
+        label: 0 normal, 1 ventricular, 2 paced, 3 unclassifiable.
+        late: Emitted later than the look-ahead.
+        quality_lead: Lead of each finished second.
+        quality_sample: First sample of each finished second.
+        quality: How usable each second was, 0 to 1.
+        reasons: Why quality is reduced, as bits.
+    """
+
+    @property
+    def lead(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def sample(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def label(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def late(self) -> npt.NDArray[np.bool_]: ...
+    @property
+    def quality_lead(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def quality_sample(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def quality(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def reasons(self) -> npt.NDArray[np.uint8]: ...
+
+@final
+class QrsBank:
+    """R-peak detectors of many leads with one sampling rate, pushed in one call without the interpreter lock.
+
+    Args:
+        fs_hz: Samples per second, 100 to 1000.
+        count: Leads.
+
+    Raises:
+        ValueError: The rate is outside that range.
+    """
+
+    def __new__(cls, fs_hz: float, count: int) -> QrsBank: ...
+    def __len__(self) -> int: ...
+    def push(self, samples: npt.NDArray[np.int16], offsets: npt.NDArray[np.int64]) -> BankOutput:
+        """Pushes `samples[offsets[i]:offsets[i + 1]]` to lead i.
+
+        Args:
+            samples: Chunks of all leads one behind the other; -32768 is invalid.
+            offsets: Where each lead's chunk begins, and the end of the last.
+
+        Raises:
+            TypeError: The arrays are of other kinds.
+            ValueError: Not contiguous, or the offsets do not fit.
+        """
+    def flush(self) -> BankOutput:
+        """Ends every stream."""
+    def snapshot(self, lead: int) -> bytes:
+        """State of one lead, as `QrsDetector.snapshot` gives it.
+
+        Raises:
+            IndexError: There is no such lead.
+        """
+    def restore(self, lead: int, snapshot: bytes) -> None:
+        """Puts one lead into the state of a snapshot.
+
+        Raises:
+            IndexError: There is no such lead.
+            ValueError: The bytes are damaged, or of another rate.
+        """
 
 @final
 class QrsDetector:

@@ -5,9 +5,11 @@ state over a restart by `snapshot()` and `restore()`.
 """
 
 from dataflows._native import (
+    BankOutput,
     Desaturation,
     DesaturationDetector,
     LeadOutput,
+    QrsBank,
     QrsDetector,
     SpO2Alarm,
     SpO2Bank,
@@ -17,9 +19,11 @@ from dataflows._native import (
 )
 
 __all__ = [
+    "BankOutput",
     "Desaturation",
     "DesaturationDetector",
     "LeadOutput",
+    "QrsBank",
     "QrsDetector",
     "SpO2Alarm",
     "SpO2Bank",

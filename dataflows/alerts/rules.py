@@ -31,7 +31,4 @@ RULES: dict[str, Rule] = {
     "spo2_desaturation": Rule(Priority.LOW, "%", "SpO2 fell by at least 3 points"),
     "spo2_below_90": Rule(Priority.MEDIUM, "%", "SpO2 below 90 % for 30 s"),
     "spo2_below_85": Rule(Priority.HIGH, "%", "SpO2 below 85 % for 10 s"),
-    "spo2_rapid_desaturation": Rule(Priority.HIGH, "%", "SpO2 ten points below its limit"),
-    "spo2_above_target": Rule(Priority.LOW, "%", "SpO2 above the target range"),
-    "spo2_no_data": Rule(Priority.LOW, "s", "No SpO2 reading (technical)"),
 }

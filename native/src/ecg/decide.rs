@@ -2,50 +2,61 @@
 //!
 //! No threshold per sample and no search-back: every decision falls when its candidate is complete and stands.
 
-use super::features::{Candidate, Level, SHAPE, UNIT};
-use super::math::median8;
-use super::network::FEATURES;
+use super::features::{Candidate, Level};
+use super::history::{Bank, Last8};
+use super::morphology::Rhythm;
+use super::quality::Scale;
 use super::timing::Timing;
 use crate::state::{Reader, StateError, Writer};
 
 /// Longer intervals say nothing about the rhythm, seconds.
 const LONGEST_RR_S: f32 = 2.5;
-/// A shape that correlates better than this belongs to a template.
-const SAME_SHAPE: f32 = 0.8;
+/// Features of a candidate.
+pub const FEATURES: usize = 34;
+/// Index of the correlation with known beats in the features.
+pub(super) const CORRELATION: usize = 9;
 const TEMPLATES: usize = 4;
+const REJECTED_TEMPLATES: usize = 2;
+/// After so long without a beat the expected amplitude falls, quadratically, seconds: an electrode that was moved or
+/// garbage that was taken for beats must not silence the lead, and a pause of 6 s must not make beats of P waves.
+const PATIENCE_S: f32 = 2.5;
+const FALL: f32 = 0.12;
+/// Log odds above which a beat may shape the trusted picture.
+const TRUSTED: f32 = 4.0;
+/// A beat after so much fall starts the amplitudes anew.
+const ANEW: f32 = 0.3;
 const RECENT: usize = 16;
+/// Losses remembered: more than fit into the look-ahead.
+const LOST: usize = 7;
 
-/// The last eight values of one kind and their median.
-#[derive(Clone, Copy, Default)]
-struct Last8 {
-    values: [f32; 8],
-    count: u64,
-    median: f32,
+/// The picture that only sure beats may change, slowly: minutes of noise leave it as it was.
+#[derive(Clone, Default)]
+struct Trusted {
+    shape: Bank<1>,
+    wide_shape: Bank<1>,
+    power: f32,
+    amplitude: f32,
 }
 
-impl Last8 {
-    fn push(&mut self, value: f32) {
-        self.values[(self.count % 8) as usize] = value;
-        self.count += 1;
-        self.median = median8(&self.values, self.count.min(8) as usize);
-    }
-
-    fn median_or(&self, default: f32) -> f32 {
-        if self.count > 0 { self.median } else { default }
-    }
-
-    fn write(&self, writer: &mut Writer) {
-        writer.one(self.count).put(&self.values);
-    }
-
-    fn read(reader: &mut Reader) -> Result<Self, StateError> {
-        let mut last = Self { count: reader.one()?, ..Self::default() };
-        reader.fill(&mut last.values)?;
-        if last.count > 1 << 56 || last.values.iter().any(|v| v.is_nan() || v.abs() > 1e6) {
-            return Err(StateError::Value("history of beats"));
+impl Trusted {
+    fn features(&self, c: &Candidate) -> [f32; 4] {
+        if self.shape.is_empty() {
+            return [0.8, 0.8, 0.0, 0.0];
         }
-        last.median = median8(&last.values, last.count.min(8) as usize);
-        Ok(last)
+        [
+            self.shape.best(&c.shape),
+            self.wide_shape.best(&c.wide_shape),
+            (c.level(Level::Power) - self.power).clamp(-3.0, 3.0),
+            (c.level(Level::Amplitude) - self.amplitude).clamp(-3.0, 3.0),
+        ]
+    }
+
+    fn follow(&mut self, c: &Candidate) {
+        let part = if self.shape.is_empty() { 1.0 } else { 0.0625 };
+        self.power += part * (c.level(Level::Power) - self.power);
+        self.amplitude += part * (c.level(Level::Amplitude) - self.amplitude);
+        self.shape.follow(&c.shape);
+        self.wide_shape.follow(&c.wide_shape);
     }
 }
 
@@ -58,9 +69,9 @@ pub(super) struct History {
     slope: Last8,
     rejected: Last8,
     rr: Last8,
-    templates: [[i16; SHAPE]; TEMPLATES],
-    /// Templates written so far; the oldest is replaced.
-    templates_written: u64,
+    range: Last8,
+    templates: Bank<TEMPLATES>,
+    rejected_templates: Bank<REJECTED_TEMPLATES>,
     /// Decimated index and power of the last candidates, by serial number modulo `RECENT`.
     recent: [(u64, f32); RECENT],
     /// Candidates so far.
@@ -69,8 +80,11 @@ pub(super) struct History {
     after_beat: u64,
     beat: u64,
     beat_power: f32,
-    /// Whether nothing was lost since that beat.
-    unbroken: bool,
+    /// Decimated indices at which stretches were lost, the last ones in turn. Places, not a flag: whether a loss lies
+    /// between two beats must not depend on when it was told.
+    lost: [u64; LOST],
+    losses: u8,
+    trusted: Trusted,
     /// Strongest candidate of the learning phase.
     pub strongest: f32,
 }
@@ -80,9 +94,13 @@ impl History {
         Self { strongest: f32::MIN, ..Self::default() }
     }
 
-    /// A stretch was lost: the interval across it is no RR interval.
-    pub fn interrupt(&mut self) {
-        self.unbroken = false;
+    /// A stretch was lost from decimated index `from` on: an interval across it is no RR interval.
+    pub fn interrupt(&mut self, from: u64) {
+        let last = (usize::from(self.losses) + LOST - 1) % LOST;
+        if self.lost[last] != from {
+            self.lost[usize::from(self.losses)] = from;
+            self.losses = (self.losses + 1) % LOST as u8;
+        }
     }
 
     /// Without any candidate in the learning phase, the first one later sets the amplitude.
@@ -97,17 +115,18 @@ impl History {
         (self.after_beat > 0).then(|| candidate.index.saturating_sub(self.beat) as f32 / t.rate_hz)
     }
 
-    /// The 24 features, all relative to this lead's own past, so that gain, offset and polarity cancel.
+    /// The features, all relative to this lead's own past, so that gain, offset and polarity cancel.
     pub fn features(&self, c: &Candidate, t: &Timing) -> [f32; FEATURES] {
         let power = c.level(Level::Power);
-        let beat_power = self.power.median_or(self.strongest - 0.2);
+        let fall = self.fall(c, t);
+        let beat_power = self.power.median_or(self.strongest - 0.2) - fall;
         let from_power = |level| c.level(level) - power + beat_power;
         let reject_power = self.rejected.median_or(beat_power - 2.0);
         let rr = self.rr.median_or(0.8);
         let since = self.since_beat(c, t).unwrap_or(1.0);
         let neighbours = self.neighbours(c, t);
-        let best = self.templates().map(|template| correlation(&c.shape, template)).fold(-0.2, f32::max);
         let clip = |x: f32| x.clamp(-3.0, 3.0);
+        let [trusted_shape, trusted_wide, trusted_power, trusted_amplitude] = self.trusted.features(c);
         [
             power - beat_power,
             power - reject_power,
@@ -118,14 +137,14 @@ impl History {
             if self.after_beat > 0 { power - self.beat_power } else { 0.0 },
             c.level(Level::Sharpness),
             c.level(Level::Sharpness) - self.sharpness.median_or(0.0),
-            best,
+            self.templates.best(&c.shape),
             c.level(Level::Width),
             c.level(Level::Background) - power,
             c.level(Level::Floor) - power,
             c.level(Level::QuietAfter) - power,
             c.level(Level::QuietBefore) - power,
-            c.level(Level::Amplitude) - self.amplitude.median_or(from_power(Level::Amplitude)),
-            c.level(Level::Slope) - self.slope.median_or(from_power(Level::Slope)),
+            c.level(Level::Amplitude) - self.amplitude.median_or(from_power(Level::Amplitude)) + fall,
+            c.level(Level::Slope) - self.slope.median_or(from_power(Level::Slope)) + fall,
             neighbours.last_second,
             c.level(Level::NextAfter),
             neighbours.previous_before,
@@ -133,49 +152,77 @@ impl History {
             rr,
             c.level(Level::Slope) - c.level(Level::Amplitude),
             beat_power - reject_power,
+            self.rejected_templates.best(&c.shape),
+            self.power.spread(),
+            self.rr.spread() / rr,
+            c.level(Level::Range) - self.range.median_or(from_power(Level::Range)) + fall,
+            c.level(Level::Range) - c.level(Level::Amplitude),
+            c.level(Level::Step),
+            trusted_shape,
+            trusted_wide,
+            trusted_power,
+            trusted_amplitude,
         ]
     }
 
+    /// The rhythm that a beat at this candidate would continue.
+    pub fn rhythm(&self, c: &Candidate, score: f32, t: &Timing) -> Rhythm {
+        Rhythm { rr: self.interval(c, t), usual_rr: self.rr.median_or(0.8), spread: self.rr.spread(), score }
+    }
+
+    /// Interval since the last beat, if nothing was lost and it is short enough to mean something.
+    fn interval(&self, c: &Candidate, t: &Timing) -> Option<f32> {
+        let broken = self.lost.iter().any(|&from| from > self.beat && from <= c.index);
+        self.since_beat(c, t).filter(|&seconds| !broken && seconds < LONGEST_RR_S)
+    }
+
+    /// The lead's own scale.
+    pub fn scale(&self) -> Scale {
+        let rr = self.rr.median_or(0.8);
+        Scale {
+            beat_power: self.power.median_or(if self.strongest > f32::MIN { self.strongest } else { 0.0 }),
+            power_spread: self.power.spread(),
+            rr_spread: self.rr.spread() / rr,
+        }
+    }
+
+    /// How far the expected amplitude has fallen by now, as a logarithm.
+    fn fall(&self, c: &Candidate, t: &Timing) -> f32 {
+        let over = (self.since_beat(c, t).unwrap_or(0.0) - PATIENCE_S).clamp(0.0, 10.0);
+        FALL * over * over
+    }
+
     /// Takes the decision into account.
-    pub fn decide(&mut self, c: &Candidate, accepted: bool, t: &Timing) {
+    pub fn decide(&mut self, c: &Candidate, score: f32, accepted: bool, t: &Timing) {
         let power = c.level(Level::Power);
         self.recent[(self.serial % RECENT as u64) as usize] = (c.index, power);
         self.serial += 1;
         if accepted {
-            if let Some(seconds) = self.since_beat(c, t).filter(|&s| self.unbroken && s < LONGEST_RR_S) {
+            let fall = self.fall(c, t);
+            if let Some(seconds) = self.interval(c, t) {
                 self.rr.push(seconds);
+            }
+            if fall > ANEW {
+                for kind in [&mut self.power, &mut self.amplitude, &mut self.slope, &mut self.range, &mut self.rejected]
+                {
+                    *kind = Last8::default();
+                }
+                self.trusted = Trusted::default();
             }
             self.power.push(power);
             self.sharpness.push(c.level(Level::Sharpness));
             self.amplitude.push(c.level(Level::Amplitude));
             self.slope.push(c.level(Level::Slope));
             (self.beat, self.beat_power) = (c.index, power);
-            (self.after_beat, self.unbroken) = (self.serial, true);
-            self.remember_shape(&c.shape);
+            self.after_beat = self.serial;
+            self.range.push(c.level(Level::Range));
+            self.templates.enter(&c.shape);
+            if score > TRUSTED {
+                self.trusted.follow(c);
+            }
         } else {
             self.rejected.push(power);
-        }
-    }
-
-    fn templates(&self) -> impl Iterator<Item = &[i16; SHAPE]> {
-        self.templates.iter().take(self.templates_written.min(TEMPLATES as u64) as usize)
-    }
-
-    fn remember_shape(&mut self, shape: &[i16; SHAPE]) {
-        let mut best = (SAME_SHAPE, None);
-        for (place, template) in self.templates().enumerate() {
-            let r = correlation(shape, template);
-            if r > best.0 {
-                best = (r, Some(place));
-            }
-        }
-        if let (_, Some(place)) = best {
-            for (old, &new) in self.templates[place].iter_mut().zip(shape) {
-                *old = ((i32::from(*old) * 4 + i32::from(new)) / 5) as i16;
-            }
-        } else {
-            self.templates[(self.templates_written % TEMPLATES as u64) as usize] = *shape;
-            self.templates_written += 1;
+            self.rejected_templates.enter(&c.shape);
         }
     }
 
@@ -209,41 +256,47 @@ impl History {
         }
     }
 
+    fn kinds_mut(&mut self) -> [&mut Last8; 7] {
+        let Self { power, sharpness, amplitude, slope, range, rejected, rr, .. } = self;
+        [power, sharpness, amplitude, slope, range, rejected, rr]
+    }
+
     pub fn write(&self, writer: &mut Writer) {
-        for kind in [&self.power, &self.sharpness, &self.amplitude, &self.slope, &self.rejected, &self.rr] {
+        for kind in [&self.power, &self.sharpness, &self.amplitude, &self.slope, &self.range, &self.rejected, &self.rr]
+        {
             kind.write(writer);
         }
-        writer.one(self.templates_written);
-        for template in &self.templates {
-            writer.put(template);
-        }
-        for (index, power) in self.recent {
+        self.templates.write(writer);
+        self.rejected_templates.write(writer);
+        self.trusted.shape.write(writer);
+        self.trusted.wide_shape.write(writer);
+        writer.one(self.trusted.power).one(self.trusted.amplitude);
+        writer.one(self.serial).one(self.after_beat).one(self.beat).one(self.beat_power);
+        for &(index, power) in self.recent.iter().take(self.serial as usize) {
             writer.one(index).one(power);
         }
-        writer.one(self.serial).one(self.after_beat).one(self.beat).one(self.beat_power);
-        writer.one(u8::from(self.unbroken)).one(self.strongest);
+        writer.put(&self.lost).one(self.losses).one(self.strongest);
     }
 
     pub fn read(reader: &mut Reader) -> Result<Self, StateError> {
         let mut h = Self::new();
-        for kind in [&mut h.power, &mut h.sharpness, &mut h.amplitude, &mut h.slope, &mut h.rejected, &mut h.rr] {
+        for kind in h.kinds_mut() {
             *kind = Last8::read(reader)?;
         }
-        h.templates_written = reader.one()?;
-        for template in &mut h.templates {
-            reader.fill(template)?;
-        }
-        for entry in &mut h.recent {
+        (h.templates, h.rejected_templates) = (Bank::read(reader)?, Bank::read(reader)?);
+        (h.trusted.shape, h.trusted.wide_shape) = (Bank::read(reader)?, Bank::read(reader)?);
+        (h.trusted.power, h.trusted.amplitude) = (reader.one()?, reader.one()?);
+        (h.serial, h.after_beat, h.beat, h.beat_power) = (reader.one()?, reader.one()?, reader.one()?, reader.one()?);
+        for entry in h.recent.iter_mut().take(h.serial as usize) {
             *entry = (reader.one()?, reader.one()?);
         }
-        (h.serial, h.after_beat, h.beat, h.beat_power) = (reader.one()?, reader.one()?, reader.one()?, reader.one()?);
-        let unbroken: u8 = reader.one()?;
-        h.unbroken = unbroken == 1;
+        reader.fill(&mut h.lost)?;
+        h.losses = reader.one()?;
         h.strongest = reader.one()?;
-        let powers = h.recent.iter().map(|r| r.1).chain([h.beat_power, h.strongest]);
-        let sane = unbroken < 2
+        let powers =
+            h.recent.iter().map(|r| r.1).chain([h.beat_power, h.strongest, h.trusted.power, h.trusted.amplitude]);
+        let sane = usize::from(h.losses) < LOST
             && h.serial < 1 << 56
-            && h.templates_written < 1 << 56
             && h.after_beat <= h.serial
             && powers.into_iter().all(|p| p.abs() < 1e6 || p.to_bits() == f32::MIN.to_bits());
         if sane { Ok(h) } else { Err(StateError::Value("history of a lead")) }
@@ -255,14 +308,4 @@ struct Neighbours {
     previous_before: f32,
     last_second: f32,
     strongest_reject: f32,
-}
-
-/// Best correlation of two unit shapes, shifted by up to two points against each other.
-fn correlation(a: &[i16; SHAPE], b: &[i16; SHAPE]) -> f32 {
-    let inner = &a[2..SHAPE - 2];
-    let product = |shift: usize| -> i32 {
-        inner.iter().zip(&b[shift..]).map(|(&x, &y)| i32::from(x) * i32::from(y)).fold(0, i32::wrapping_add)
-    };
-    let best = (0..5).map(product).max().unwrap_or(0);
-    best as f32 / (UNIT * UNIT)
 }

@@ -1,12 +1,10 @@
 //! The detector of one lead: what is valid, what was lost, what is learnt, and the snapshot.
 
-use super::decide::History;
-use super::features::{Candidate, LEVELS, Level, SHAPE};
+use super::LeadOutput;
 use super::front_end::FrontEnd;
-use super::math::logistic;
-use super::network::{Network, SHIPPED};
-use super::timing::{ConfigError, LEARNING_S, Timing};
-use super::{Beat, BeatLabel, LeadOutput};
+use super::judge::Judge;
+use super::network::{Networks, SHIPPED};
+use super::timing::{ConfigError, Timing};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"QRSD";
@@ -15,8 +13,6 @@ const VERSION: u16 = 1;
 const LARGEST: f64 = 1e12;
 /// Where the sample count stops: a million years at 1000 Hz, and sums of it never overflow.
 const LONGEST: i64 = 1 << 60;
-/// Candidates that the learning phase can hold: they are more than 200 ms apart.
-const LEARNING_MOST: usize = 12;
 
 /// Streaming R-peak detector of one lead.
 #[derive(Clone)]
@@ -36,14 +32,13 @@ pub struct QrsDetector {
 impl QrsDetector {
     /// A detector for `fs_hz` samples per second, 100 to 1000.
     pub fn new(fs_hz: f64) -> Result<Self, ConfigError> {
-        Self::with_network(fs_hz, &SHIPPED)
+        Self::with_networks(fs_hz, &SHIPPED)
     }
 
     /// A detector that scores with other weights than the shipped ones: for training.
-    pub fn with_network(fs_hz: f64, network: &'static Network) -> Result<Self, ConfigError> {
+    pub fn with_networks(fs_hz: f64, networks: &'static Networks) -> Result<Self, ConfigError> {
         let timing = Timing::new(fs_hz)?;
-        let judge = Judge { network, history: History::new(), learning: Some(Vec::new()) };
-        Ok(Self { timing, front: None, judge, origin: 0, invalid: 0, closed: 0 })
+        Ok(Self { timing, front: None, judge: Judge::new(networks), origin: 0, invalid: 0, closed: 0 })
     }
 
     /// Samples per second.
@@ -59,7 +54,7 @@ impl QrsDetector {
     /// Every beat before this sample has been emitted (those of the first two seconds aside).
     pub fn certain_until(&self) -> u64 {
         let Some(front) = &self.front else { return self.samples() };
-        let look_ahead = if self.judge.learning.is_some() { front.processed() } else { self.timing.look_ahead as u64 };
+        let look_ahead = if self.judge.is_learning() { front.processed() } else { self.timing.look_ahead as u64 };
         (self.origin + front.processed() as i64 - look_ahead as i64).max(self.closed as i64) as u64
     }
 
@@ -86,14 +81,15 @@ impl QrsDetector {
             return;
         };
         let fed = count.min(self.timing.idle.saturating_sub(self.invalid));
-        let (judge, origin) = (&mut self.judge, self.origin);
-        front.hold(fed as usize, |candidate| judge.candidate(&candidate, &self.timing, origin, out));
-        judge.learn_if_due(front, origin, out);
+        let from = front.samples() - self.invalid.min(self.timing.idle).min(front.samples());
         self.invalid = self.invalid.saturating_add(count);
-        self.skip(count - fed);
         if self.invalid > self.timing.hold {
-            self.judge.history.interrupt();
+            self.judge.interrupt(from / self.timing.factor as u64);
         }
+        let (judge, origin) = (&mut self.judge, self.origin);
+        front.hold(fed as usize, |found| judge.take(found, &self.timing, origin, out));
+        judge.learn_if_due(front, origin, out);
+        self.skip(count - fed);
     }
 
     fn skip(&mut self, count: u64) {
@@ -104,13 +100,19 @@ impl QrsDetector {
     pub fn flush(&mut self, out: &mut LeadOutput) {
         let Some(front) = &mut self.front else { return };
         let end = (self.origin + front.samples() as i64) as u64;
-        let first = out.beats.len();
+        let (beats, seconds) = (out.beats.len(), out.quality.len());
         let (judge, origin, timing) = (&mut self.judge, self.origin, &self.timing);
-        front.hold(timing.idle as usize, |candidate| judge.candidate(&candidate, timing, origin, out));
+        judge.interrupt(front.samples() / timing.factor as u64);
+        front.hold(timing.idle as usize, |found| judge.take(found, timing, origin, out));
         judge.learn_if_due(front, origin, out);
-        judge.history.interrupt();
-        let pending = out.beats.split_off(first);
-        out.beats.extend(pending.into_iter().filter(|beat| beat.sample < end));
+        // what follows the end was made up to push the rest out
+        while out.beats.len() > beats && out.beats.last().is_some_and(|beat| beat.sample >= end) {
+            out.beats.pop();
+        }
+        let whole = |first: u64| first + timing.fs_hz as u64 <= end;
+        while out.quality.len() > seconds && out.quality.last().is_some_and(|second| !whole(second.first_sample)) {
+            out.quality.pop();
+        }
         self.origin -= timing.idle as i64;
         self.invalid = timing.idle;
         self.closed = end;
@@ -140,7 +142,7 @@ impl QrsDetector {
             }
             self.invalid = 0;
             let (judge, origin, timing) = (&mut self.judge, self.origin, &self.timing);
-            front.push(now, &convert, |candidate| judge.candidate(&candidate, timing, origin, out));
+            front.push(now, &convert, |found| judge.take(found, timing, origin, out));
             judge.learn_if_due(front, origin, out);
         }
     }
@@ -180,85 +182,5 @@ impl QrsDetector {
             return Err(StateError::Value("sample count"));
         }
         Ok(detector)
-    }
-}
-
-/// Decides on candidates, after a learning phase in which the strongest sets the expected amplitude.
-#[derive(Clone)]
-struct Judge {
-    network: &'static Network,
-    history: History,
-    /// Candidates of the learning phase; absent when it is over.
-    learning: Option<Vec<Candidate>>,
-}
-
-impl Judge {
-    fn candidate(&mut self, candidate: &Candidate, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        if self.learning.is_some() && (candidate.index as f32) < LEARNING_S * timing.rate_hz {
-            if let Some(learning) = self.learning.as_mut().filter(|learning| learning.len() < LEARNING_MOST) {
-                self.history.strongest = self.history.strongest.max(candidate.level(Level::Power));
-                learning.push(*candidate);
-            }
-            return;
-        }
-        self.learnt(timing, origin, out);
-        self.decide(candidate, false, timing, origin, out);
-    }
-
-    /// Ends the learning phase when no candidate of its time can come any more.
-    fn learn_if_due(&mut self, front: &FrontEnd, origin: i64, out: &mut LeadOutput) {
-        let delay = front.timing.energy_delay() + front.timing.reach;
-        if self.learning.is_some()
-            && front.count.saturating_sub(delay as u64) as f32 > LEARNING_S * front.timing.rate_hz
-        {
-            self.learnt(&front.timing, origin, out);
-        }
-    }
-
-    fn learnt(&mut self, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        for candidate in self.learning.take().unwrap_or_default() {
-            self.decide(&candidate, true, timing, origin, out);
-        }
-    }
-
-    fn decide(&mut self, candidate: &Candidate, late: bool, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        self.history.expect(candidate);
-        let score = self.network.score(&self.history.features(candidate, timing));
-        let accepted = score > 0.0;
-        self.history.decide(candidate, accepted, timing);
-        if accepted {
-            let sample = (origin + candidate.sample as i64) as u64;
-            out.beats.push(Beat { sample, confidence: logistic(score), label: BeatLabel::Unclassifiable, late });
-        }
-    }
-
-    fn write(&self, writer: &mut Writer) {
-        self.history.write(writer);
-        let learning = self.learning.as_deref();
-        writer.one(learning.map_or(u8::MAX, |learning| learning.len() as u8));
-        for candidate in learning.unwrap_or_default() {
-            writer.one(candidate.index as u32).one(candidate.sample as u32);
-            writer.put(&candidate.levels).put(&candidate.shape);
-        }
-    }
-
-    fn read(&mut self, reader: &mut Reader) -> Result<(), StateError> {
-        self.history = History::read(reader)?;
-        let count: u8 = reader.one()?;
-        self.learning = (count != u8::MAX).then(Vec::new);
-        if let Some(learning) = &mut self.learning {
-            for _ in 0..count {
-                let (index, sample) = (reader.one::<u32>()?.into(), reader.one::<u32>()?.into());
-                let mut candidate = Candidate { index, sample, levels: [0.0; LEVELS], shape: [0; SHAPE] };
-                reader.fill(&mut candidate.levels)?;
-                reader.fill(&mut candidate.shape)?;
-                learning.push(candidate);
-            }
-            let sane = |c: &Candidate| c.levels.iter().all(|level| level.abs() < 1e6);
-            if learning.len() > LEARNING_MOST || !learning.iter().all(sane) {
-                return Err(StateError::Value("candidates of the learning phase"));
-            }
-        }
-        Ok(())
     }
 }

@@ -19,10 +19,12 @@ pub(super) struct Candidate {
     pub levels: [f32; LEVELS],
     /// Shape, mean removed, norm [`UNIT`].
     pub shape: [i16; SHAPE],
+    /// The same over twice the time: +-133 ms, as wide as a ventricular beat.
+    pub wide_shape: [i16; SHAPE],
 }
 
 /// Number of levels.
-pub(super) const LEVELS: usize = 11;
+pub(super) const LEVELS: usize = 14;
 
 /// Index into [`Candidate::levels`].
 #[derive(Clone, Copy)]
@@ -49,6 +51,12 @@ pub(super) enum Level {
     Next,
     /// When that is, seconds after.
     NextAfter,
+    /// ln of the peak-to-peak amplitude within +-150 ms: waves too slow for the second difference.
+    Range,
+    /// Level after minus level before, as a share of that range: electrodes that move leave a step.
+    Step,
+    /// ln of the sharpest corner in the 100 ms before the beat over that in the beat: a pacing spike.
+    Spike,
 }
 
 impl Candidate {
@@ -96,10 +104,16 @@ pub(super) fn candidate(view: &View, index: i64) -> Candidate {
     set(Level::Next, ln(next + eps));
     set(Level::NextAfter, next_after as f32 / t.rate_hz);
 
-    let (shape, peak_to_peak, step) = shape(view, index);
+    let (shape, wide_shape) = (shape(view, index, 1), shape(view, index, 2));
+    let (peak_to_peak, step) = amplitude(view, index);
     set(Level::Amplitude, ln(peak_to_peak + eps));
     set(Level::Slope, ln(step + eps));
-    Candidate { index: index.max(0) as u64, sample: r_sample(view, index), levels, shape }
+    let (range, step) = surroundings(view, index);
+    set(Level::Range, ln(range + eps));
+    set(Level::Step, step / (range + eps));
+    let sample = r_sample(view, index);
+    set(Level::Spike, spike(view, sample));
+    Candidate { index: index.max(0) as u64, sample, levels, shape, wide_shape }
 }
 
 /// Mean power of the first difference over the energy window.
@@ -119,27 +133,60 @@ fn half_width(energy: &[f32], at: usize, half: f32, most: usize) -> usize {
     left + right
 }
 
-/// The unit shape around the candidate, its peak-to-peak amplitude and its steepest step.
-fn shape(view: &View, index: i64) -> ([i16; SHAPE], f32, f32) {
+/// Peak-to-peak amplitude around the candidate and its steepest step.
+fn amplitude(view: &View, index: i64) -> (f32, f32) {
     let d = view.decimated;
     let at = (index - view.decimated_first) as usize;
     let half = view.timing.half_shape;
-    let smooth = |i: usize| (d[i - 1] + d[i] + d[i + 1]) / 3.0;
     let (mut high, mut low, mut step) = (f32::MIN, f32::MAX, 0.0_f32);
     for i in at - half..=at + half {
-        let s = smooth(i);
+        let s = d[i - 1] + d[i] + d[i + 1];
         high = high.max(s);
         low = low.min(s);
         step = step.max((d[i] - d[i - 1]).abs());
     }
+    ((high - low) / 3.0, step)
+}
+
+/// The unit shape around the candidate, one point every `stride` decimated samples.
+fn shape(view: &View, index: i64, stride: usize) -> [i16; SHAPE] {
+    let d = view.decimated;
+    let at = (index - view.decimated_first) as usize - stride * (SHAPE / 2);
     let mut points = [0.0; SHAPE];
     for (i, point) in points.iter_mut().enumerate() {
-        *point = smooth(at + i - SHAPE / 2);
+        let i = at + stride * i;
+        *point = d[i - 1] + d[i] + d[i + 1];
     }
     let mean = points.iter().sum::<f32>() / SHAPE as f32;
     let norm = points.iter().fold(0.0, |sum, p| sum + (p - mean) * (p - mean)).sqrt();
     let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
-    (points.map(|p| ((p - mean) * scale).round() as i16), high - low, step)
+    points.map(|p| ((p - mean) * scale).round() as i16)
+}
+
+/// Peak-to-peak amplitude within +-150 ms, and how far the level 100 to 200 ms after is from that before.
+fn surroundings(view: &View, index: i64) -> (f32, f32) {
+    let t = view.timing;
+    let d = view.decimated;
+    let at = (index - view.decimated_first) as usize;
+    let (near, wide, far) = (t.span(0.1), t.span(0.15), t.span(0.2));
+    let around = &d[at - wide..=at + wide];
+    let high = around.iter().fold(f32::MIN, |high, &v| if v > high { v } else { high });
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    let step = mean(&d[at + near..at + far]) - mean(&d[at - far..at - near]);
+    (high - least(around), step.abs())
+}
+
+/// Sharpest corner from 120 to 25 ms before the R peak over the sharpest around it, as a logarithm.
+fn spike(view: &View, sample: u64) -> f32 {
+    let t = view.timing;
+    let raw = view.raw;
+    let at = (sample as i64 - view.raw_first) as usize;
+    let corner = |from: usize, to: usize| {
+        raw[from.max(2) - 2..to].windows(3).fold(0.0, |most: f32, w| most.max((2.0 * w[1] - w[0] - w[2]).abs()))
+    };
+    let (near, far) = (t.before_spike.0, t.before_spike.1);
+    let beat = corner(at.saturating_sub(near), (at + near).min(raw.len()).min(at + t.look_ahead / 8));
+    ln((corner(at.saturating_sub(far), at.saturating_sub(near).max(3)) + 1e-3 * beat) / (beat + f32::MIN_POSITIVE))
 }
 
 /// The input sample that departs most from the local median within +-60 ms, never older than the look-ahead.

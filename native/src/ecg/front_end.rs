@@ -7,11 +7,12 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::features::{self, Candidate};
+use super::quality::{Second, Tally};
 use super::timing::Timing;
 use crate::state::{Reader, StateError, Writer};
 
-/// Decimated samples between two moves of the anchor, about two seconds.
-const REBASE_EVERY: u64 = 256;
+/// Decimated samples between two moves of the anchor, about a second.
+const REBASE_EVERY: u64 = 128;
 
 /// Working memory of a push, shared by all leads of a thread.
 #[derive(Default)]
@@ -25,6 +26,12 @@ pub(super) struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What the front end finds, in order of the samples that complete it.
+pub(super) enum Found<'a> {
+    Candidate(Candidate),
+    Second(Second<'a>),
 }
 
 /// The signals around one moment, as the features see them. Index `at` is a decimated index; nothing later than the
@@ -57,6 +64,11 @@ pub(super) struct FrontEnd {
     energy: Vec<f32>,
     /// Place of the running maximum in `energy`.
     peak: usize,
+    tally: Tally,
+    /// Second that the next decimated sample belongs to.
+    second: u64,
+    /// Second whose candidates are not all found yet.
+    open: u64,
 }
 
 impl FrontEnd {
@@ -70,6 +82,9 @@ impl FrontEnd {
             decimated: vec![0.0; timing.decimated_kept],
             energy: vec![0.0; timing.energy_kept],
             peak: timing.energy_kept - 1,
+            tally: Tally::default(),
+            second: 0,
+            open: 0,
         }
     }
 
@@ -94,24 +109,25 @@ impl FrontEnd {
     }
 
     /// Pushes samples; `convert` gives one as difference from the anchor.
-    pub fn push<T: Copy>(&mut self, samples: &[T], convert: impl Fn(T, f64) -> f32, found: impl FnMut(Candidate)) {
+    pub fn push<T: Copy>(&mut self, samples: &[T], convert: impl Fn(T, f64) -> f32, found: impl FnMut(Found)) {
         let fill = |raw: &mut Vec<f32>, block: Range<usize>, anchor: f64, _| {
             raw.extend(samples[block].iter().map(|&sample| convert(sample, anchor)));
         };
-        self.blocks(samples.len(), fill, found);
+        self.blocks(samples.len(), false, fill, found);
     }
 
     /// Pushes the last sample another `count` times.
-    pub fn hold(&mut self, count: usize, found: impl FnMut(Candidate)) {
+    pub fn hold(&mut self, count: usize, found: impl FnMut(Found)) {
         let fill = |raw: &mut Vec<f32>, block: Range<usize>, _, last| raw.resize(raw.len() + block.len(), last);
-        self.blocks(count, fill, found);
+        self.blocks(count, true, fill, found);
     }
 
     fn blocks(
         &mut self,
         count: usize,
+        held: bool,
         fill: impl Fn(&mut Vec<f32>, Range<usize>, f64, f32),
-        mut found: impl FnMut(Candidate),
+        mut found: impl FnMut(Found),
     ) {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut done = 0;
@@ -122,7 +138,7 @@ impl FrontEnd {
                 scratch.raw.clear();
                 scratch.raw.extend_from_slice(&self.raw);
                 fill(&mut scratch.raw, done..end, self.anchor, self.last());
-                self.block(scratch, &mut found);
+                self.block(scratch, held, &mut found);
                 if end - done == until {
                     self.rebase();
                 }
@@ -140,12 +156,13 @@ impl FrontEnd {
             *value -= shift;
         }
         let shift = shift * self.timing.factor as f32;
+        self.tally.shift(shift);
         for value in &mut self.decimated {
             *value -= shift;
         }
     }
 
-    fn block(&mut self, scratch: &mut Scratch, found: &mut impl FnMut(Candidate)) {
+    fn block(&mut self, scratch: &mut Scratch, held: bool, found: &mut impl FnMut(Found)) {
         let t = self.timing;
         let kept = t.raw_kept;
         let pending = &scratch.raw[kept - self.phase..];
@@ -155,6 +172,7 @@ impl FrontEnd {
             decimate(pending, t.factor, &self.decimated, &mut scratch.decimated);
             filter(&t, new, scratch);
             scratch.energy.splice(..0, self.energy.iter().copied());
+            self.tally(&scratch.decimated[t.decimated_kept..], held);
             self.scan(new, phase, scratch, found);
             self.decimated.copy_from_slice(&scratch.decimated[new..]);
             self.energy.copy_from_slice(&scratch.energy[new..]);
@@ -165,9 +183,23 @@ impl FrontEnd {
         self.phase = phase;
     }
 
+    /// Counts invalid and railed samples by second.
+    fn tally(&mut self, new: &[f32], held: bool) {
+        let mut rest = new;
+        let mut index = self.count;
+        while !rest.is_empty() {
+            let left = (self.timing.second(self.second + 1) - index) as usize;
+            let (now, later) = rest.split_at(left.min(rest.len()));
+            self.tally.count(self.second, now, held);
+            index += now.len() as u64;
+            rest = later;
+            self.second += u64::from(now.len() == left);
+        }
+    }
+
     /// Finds the energies that exceed all before and are not exceeded by any after, within `reach`.
-    fn scan(&mut self, new: usize, phase: usize, scratch: &Scratch, found: &mut impl FnMut(Candidate)) {
-        let t = &self.timing;
+    fn scan(&mut self, new: usize, phase: usize, scratch: &Scratch, found: &mut impl FnMut(Found)) {
+        let t = &self.timing.clone();
         let energy = &scratch.energy[..];
         let (kept, reach) = (t.energy_kept, t.reach);
         let view = View {
@@ -181,13 +213,24 @@ impl FrontEnd {
         };
         let mut peak = self.peak;
         let mut best = energy[peak];
+        // a second is complete when the window of its last candidate is
+        let due = |second: u64| (t.second(second + 1) as i64 - view.energy_first) as usize + reach;
+        let mut close = due(self.open);
         for now in kept..kept + new {
+            if now == close {
+                let (first, end) = (t.second(self.open), t.second(self.open + 1));
+                let samples = self.tally.take(self.open, (end - first) as usize);
+                let energy = &energy[now - reach - (end - first) as usize..now - reach];
+                found(Found::Second(Second::new(first * t.factor as u64, samples, energy)));
+                self.open += 1;
+                close = due(self.open);
+            }
             if energy[now] > best {
                 peak = now;
                 best = energy[now];
             } else if now - peak >= reach {
                 if best > 0.0 && energy[peak - reach..peak].iter().all(|&earlier| earlier < best) {
-                    found(features::candidate(&view, view.energy_first + peak as i64));
+                    found(Found::Candidate(features::candidate(&view, view.energy_first + peak as i64)));
                     peak = now; // nothing between can dominate the candidate
                 } else {
                     peak = (peak + 1..=now).rev().max_by(|&a, &b| energy[a].total_cmp(&energy[b])).unwrap_or(now);
@@ -200,6 +243,7 @@ impl FrontEnd {
 
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.count).one(self.phase as u8).one(self.anchor).one(self.peak as u16);
+        self.tally.write(writer);
         writer.put(&self.raw).put(&self.decimated).put(&self.energy);
     }
 
@@ -209,11 +253,12 @@ impl FrontEnd {
         front.phase = reader.one::<u8>()? as usize;
         front.anchor = reader.one()?;
         front.peak = reader.one::<u16>()? as usize;
+        front.tally = Tally::read(reader)?;
         reader.fill(&mut front.raw)?;
         reader.fill(&mut front.decimated)?;
         reader.fill(&mut front.energy)?;
-        let finite = |values: &[f32]| values.iter().all(|v| v.abs() < 1e20);
-        let sane = front.count < 1 << 56
+        let finite = |values: &[f32]| values.iter().all(|v| v.abs() < 1e15);
+        let sane = front.count < 1 << 48
             && front.phase < timing.factor
             && front.anchor.is_finite()
             && (timing.energy_kept - timing.reach..timing.energy_kept).contains(&front.peak)
@@ -221,6 +266,8 @@ impl FrontEnd {
             && finite(&front.decimated)
             && finite(&front.energy)
             && front.energy.iter().all(|&e| e >= 0.0);
+        front.second = timing.second_at(front.count);
+        front.open = timing.second_at(front.count.saturating_sub((timing.energy_delay() + timing.reach + 1) as u64));
         if sane { Ok(front) } else { Err(StateError::Value("filter state of a lead")) }
     }
 }

@@ -6,15 +6,24 @@
 //! All constants are in seconds, and everything a decision uses is relative, so rate, gain, offset and polarity do not
 //! matter. However a stream is cut into pushes, the same beats come out, bit for bit.
 
+mod bank;
 mod decide;
 mod detector;
 mod features;
 mod front_end;
+mod history;
+mod judge;
 mod math;
+mod morphology;
 mod network;
+#[cfg(test)]
+mod properties;
+mod quality;
 mod timing;
+pub mod training;
 mod weights;
 
+pub use bank::{BankOutput, QrsBank};
 pub use detector::QrsDetector;
 pub use timing::{ConfigError, LOOK_AHEAD_S};
 

@@ -1,84 +1,73 @@
-//! The score of a candidate: standardised features through 24-16-8-1 rectified linear units.
+//! Small scores: standardised features through two layers of rectified linear units.
 
 use super::weights;
 
-/// Features of a candidate.
-pub const FEATURES: usize = 24;
-const FIRST: usize = 16;
-const SECOND: usize = 8;
-/// Numbers in a weights file.
-pub const PARAMETERS: usize = 2 * FEATURES + FEATURES * FIRST + FIRST + FIRST * SECOND + SECOND + SECOND + 1;
 /// The grid that weights are rounded to: every weight is an integer over this.
 pub const GRID: f32 = 4096.0;
+/// Standardised features are held within this, so that a patient unlike all others stays inside what was learnt.
+pub const LIMIT: f32 = 5.0;
 
-/// Weights of the score.
+/// A score of `N` features with layers of `A` and `B` units and `O` results.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Network {
-    mean: [f32; FEATURES],
-    scale: [f32; FEATURES],
-    first: [[f32; FIRST]; FEATURES],
-    first_bias: [f32; FIRST],
-    second: [[f32; SECOND]; FIRST],
-    second_bias: [f32; SECOND],
-    last: [f32; SECOND],
-    last_bias: f32,
+pub struct Network<const N: usize, const A: usize, const B: usize, const O: usize> {
+    mean: [f32; N],
+    scale: [f32; N],
+    first: [[f32; A]; N],
+    first_bias: [f32; A],
+    second: [[f32; B]; A],
+    second_bias: [f32; B],
+    last: [[f32; O]; B],
+    last_bias: [f32; O],
 }
 
-impl Network {
-    /// Weights from their integers: mean, scale, then each layer row by row with its bias behind it.
-    pub const fn from_grid(grid: &[i32; PARAMETERS]) -> Self {
-        let mut at = 0;
+impl<const N: usize, const A: usize, const B: usize, const O: usize> Network<N, A, B, O> {
+    /// Numbers in the weights.
+    pub const PARAMETERS: usize = 2 * N + (N + 1) * A + (A + 1) * B + (B + 1) * O;
+
+    /// Weights from their integers, as many as [`Self::PARAMETERS`]: mean, scale, then each layer row by row with its bias behind it.
+    pub const fn from_grid(grid: &[i32]) -> Self {
         let mut network = Self {
-            mean: [0.0; FEATURES],
-            scale: [0.0; FEATURES],
-            first: [[0.0; FIRST]; FEATURES],
-            first_bias: [0.0; FIRST],
-            second: [[0.0; SECOND]; FIRST],
-            second_bias: [0.0; SECOND],
-            last: [0.0; SECOND],
-            last_bias: 0.0,
+            mean: [0.0; N],
+            scale: [0.0; N],
+            first: [[0.0; A]; N],
+            first_bias: [0.0; A],
+            second: [[0.0; B]; A],
+            second_bias: [0.0; B],
+            last: [[0.0; O]; B],
+            last_bias: [0.0; O],
         };
-        at = fill(&mut network.mean, grid, at);
+        let mut at = fill(&mut network.mean, grid, 0);
         at = fill(&mut network.scale, grid, at);
-        let mut row = 0;
-        while row < FEATURES {
-            at = fill(&mut network.first[row], grid, at);
-            row += 1;
-        }
+        at = fill_rows(&mut network.first, grid, at);
         at = fill(&mut network.first_bias, grid, at);
-        row = 0;
-        while row < FIRST {
-            at = fill(&mut network.second[row], grid, at);
-            row += 1;
-        }
+        at = fill_rows(&mut network.second, grid, at);
         at = fill(&mut network.second_bias, grid, at);
-        at = fill(&mut network.last, grid, at);
-        network.last_bias = grid[at] as f32 / GRID;
+        at = fill_rows(&mut network.last, grid, at);
+        fill(&mut network.last_bias, grid, at);
         network
     }
 
-    /// Log odds that the candidate is a beat.
-    pub fn score(&self, features: &[f32; FEATURES]) -> f32 {
-        let mut first = self.first_bias;
-        for (i, row) in self.first.iter().enumerate() {
-            let x = (features[i] - self.mean[i]) * self.scale[i];
-            for (sum, weight) in first.iter_mut().zip(row) {
-                *sum += x * weight;
-            }
-        }
-        let mut second = self.second_bias;
-        for (x, row) in first.iter().zip(&self.second) {
-            let x = x.max(0.0);
-            for (sum, weight) in second.iter_mut().zip(row) {
-                *sum += x * weight;
-            }
-        }
-        let last = second.iter().zip(&self.last);
-        last.fold(self.last_bias, |sum, (x, weight)| sum + x.max(0.0) * weight)
+    /// Log odds of each result.
+    pub fn score(&self, features: &[f32; N]) -> [f32; O] {
+        let inputs: [f32; N] =
+            std::array::from_fn(|i| ((features[i] - self.mean[i]) * self.scale[i]).clamp(-LIMIT, LIMIT));
+        let first = layer(&inputs, &self.first, &self.first_bias).map(|v| v.max(0.0));
+        let second = layer(&first, &self.second, &self.second_bias).map(|v| v.max(0.0));
+        layer(&second, &self.last, &self.last_bias)
     }
 }
 
-const fn fill<const N: usize>(values: &mut [f32; N], grid: &[i32; PARAMETERS], mut at: usize) -> usize {
+fn layer<const I: usize, const J: usize>(inputs: &[f32; I], rows: &[[f32; J]; I], bias: &[f32; J]) -> [f32; J] {
+    let mut sums = *bias;
+    for (x, row) in inputs.iter().zip(rows) {
+        for (sum, weight) in sums.iter_mut().zip(row) {
+            *sum += x * weight;
+        }
+    }
+    sums
+}
+
+const fn fill<const N: usize>(values: &mut [f32; N], grid: &[i32], mut at: usize) -> usize {
     let mut i = 0;
     while i < N {
         values[i] = grid[at] as f32 / GRID;
@@ -88,5 +77,43 @@ const fn fill<const N: usize>(values: &mut [f32; N], grid: &[i32; PARAMETERS], m
     at
 }
 
+const fn fill_rows<const I: usize, const J: usize>(rows: &mut [[f32; J]; I], grid: &[i32], mut at: usize) -> usize {
+    let mut i = 0;
+    while i < I {
+        at = fill(&mut rows[i], grid, at);
+        i += 1;
+    }
+    at
+}
+
+/// Whether a candidate is a beat.
+pub type BeatNetwork = Network<34, 16, 8, 1>;
+/// Whether a beat is ventricular, and whether it is paced.
+pub type LabelNetwork = Network<21, 12, 6, 2>;
+/// Whether a second is free of detection errors.
+pub type QualityNetwork = Network<8, 6, 4, 1>;
+
+/// The three scores of a detector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Networks {
+    /// Whether a candidate is a beat.
+    pub beat: BeatNetwork,
+    /// Whether a beat is ventricular, and whether it is paced.
+    pub label: LabelNetwork,
+    /// Whether a second is free of detection errors.
+    pub quality: QualityNetwork,
+    /// Log odds that a beat needs in a second after one that was useless: in noise that looks like beats a lead had
+    /// better stay silent than count artefacts.
+    pub gate: f32,
+}
+
+/// The gate that gave the best F1 on held-out MIT-BIH patients with added noise.
+pub const GATE: f32 = 1.0;
+
 /// The weights this program ships.
-pub static SHIPPED: Network = Network::from_grid(&weights::BEAT);
+pub static SHIPPED: Networks = Networks {
+    beat: Network::from_grid(&weights::BEAT),
+    label: Network::from_grid(&weights::LABEL),
+    quality: Network::from_grid(&weights::QUALITY),
+    gate: GATE,
+};

@@ -46,6 +46,8 @@ pub(super) struct Timing {
     pub look_ahead: usize,
     /// Half the search window for the R position, input samples (60 ms).
     pub half_refine: usize,
+    /// A pacing spike falls between these before the R peak, input samples (25 and 120 ms).
+    pub before_spike: (usize, usize),
     /// Longest invalid run that is bridged by holding, input samples.
     pub hold: u64,
     /// Invalid samples after which the filters stand still.
@@ -71,11 +73,12 @@ impl Timing {
             half_power,
             reach,
             half_shape: count(0.067),
-            raw_kept: look_ahead + 2 * factor,
-            decimated_kept: delay + 14,
+            raw_kept: look_ahead + (0.12 * fs_hz) as usize + 2 * factor + 2,
+            decimated_kept: delay + reach + 2,
             energy_kept: rate as usize + reach + 4,
             look_ahead,
             half_refine: (0.06 * fs_hz) as usize,
+            before_spike: ((0.025 * fs_hz) as usize, (0.12 * fs_hz) as usize),
             hold: (HOLD_S * fs_hz) as u64,
             idle: (IDLE_S * fs_hz) as u64,
         })
@@ -84,6 +87,17 @@ impl Timing {
     /// Decimated samples between a candidate and the sample that completes its energy window.
     pub fn energy_delay(&self) -> usize {
         1 + self.lag + self.half_power
+    }
+
+    /// Decimated index at which second `second` begins.
+    pub fn second(&self, second: u64) -> u64 {
+        (second as f64 * self.fs_hz / self.factor as f64).round() as u64
+    }
+
+    /// The second that the decimated sample `index` belongs to.
+    pub fn second_at(&self, index: u64) -> u64 {
+        let near = (index as f64 * self.factor as f64 / self.fs_hz) as u64;
+        (near.saturating_sub(1)..=near + 1).rev().find(|&second| self.second(second) <= index).unwrap_or(0)
     }
 
     /// Decimated samples that last `seconds`, rounded down.
@@ -102,7 +116,7 @@ mod tests {
             let t = Timing::new(f64::from(tenth) / 10.0).unwrap();
             let delay = (t.energy_delay() + t.reach + 1) * t.factor;
             assert!(delay as f64 / t.fs_hz <= LOOK_AHEAD_S, "{} Hz: {delay} samples", t.fs_hz);
-            assert!(t.decimated_kept >= t.energy_delay() + t.reach + 12);
+            assert!(t.decimated_kept > t.energy_delay() + 2 * t.reach);
         }
         assert!(Timing::new(99.9).is_err() && Timing::new(f64::NAN).is_err() && Timing::new(1000.5).is_err());
     }

@@ -133,14 +133,9 @@ impl Falls {
     fn lower(&mut self) {
         if self.level <= self.valley {
             self.valley = self.level;
-            self.deeper();
-        }
-    }
-
-    /// The lowest reading of the window is the nadir, if it is lower.
-    fn deeper(&mut self) {
-        if self.median.lowest() < self.nadir {
-            (self.nadir, self.nadir_at) = (self.median.lowest(), self.median.lowest_at());
+            if self.median.lowest() < self.nadir {
+                (self.nadir, self.nadir_at) = (self.median.lowest(), self.median.lowest_at());
+            }
         }
     }
 
@@ -175,7 +170,6 @@ impl Falls {
         }
         let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step);
         let open = Open { low_at: self.at, ..Open::since(step.level, onset) };
-        self.deeper(); // the reading that made it deep may lie outside the window of the valley
         self.open = Some(open);
         self.deepen(now, out);
     }
@@ -261,7 +255,6 @@ impl Falls {
             return false;
         }
         let open = Open { told: true, ..Open::since(highest.level, onset) };
-        self.deeper();
         out.push(self.event(DesaturationKind::Provisional, open, now));
         self.open = Some(open);
         self.close(DesaturationKind::Sustained, now, out);

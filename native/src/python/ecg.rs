@@ -1,16 +1,18 @@
 //! Binding of `crate::ecg`.
 
 use numpy::{PyArray1, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::ecg::{Beat, LeadOutput, QrsDetector};
+use crate::ecg::{BankOutput, Beat, LeadOutput, QrsBank, QrsDetector};
 
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyQrsDetector>()?;
-    module.add_class::<PyLeadOutput>()
+    module.add_class::<PyLeadOutput>()?;
+    module.add_class::<PyQrsBank>()?;
+    module.add_class::<PyBankOutput>()
 }
 
 fn value_error(error: impl std::fmt::Display) -> PyErr {
@@ -188,6 +190,137 @@ impl PyQrsDetector {
         let count = u64::try_from(n_samples)
             .map_err(|_| PyValueError::new_err(format!("n_samples must not be negative, but is {n_samples}")))?;
         self.detector.gap(count, &mut self.out);
+        Ok(())
+    }
+}
+
+/// Beats and quality of one push of a bank, as arrays.
+#[pyclass(name = "BankOutput", module = "dataflows._native", frozen)]
+struct PyBankOutput(BankOutput);
+
+impl PyBankOutput {
+    fn beats<'py, T: numpy::Element>(
+        &self,
+        py: Python<'py>,
+        field: impl Fn(&(u32, Beat)) -> T,
+    ) -> Bound<'py, PyArray1<T>> {
+        PyArray1::from_iter(py, self.0.beats.iter().map(field))
+    }
+}
+
+#[pymethods]
+impl PyBankOutput {
+    #[getter]
+    fn lead<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        self.beats(py, |(lead, _)| i64::from(*lead))
+    }
+
+    #[getter]
+    fn sample<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        self.beats(py, |(_, beat)| beat.sample as i64)
+    }
+
+    #[getter]
+    fn confidence<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        self.beats(py, |(_, beat)| beat.confidence)
+    }
+
+    #[getter]
+    fn label<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u8>> {
+        self.beats(py, |(_, beat)| beat.label as u8)
+    }
+
+    #[getter]
+    fn late<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
+        self.beats(py, |(_, beat)| beat.late)
+    }
+
+    #[getter]
+    fn quality_lead<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.0.quality.iter().map(|(lead, _)| i64::from(*lead)))
+    }
+
+    #[getter]
+    fn quality_sample<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, self.0.quality.iter().map(|(_, second)| second.first_sample as i64))
+    }
+
+    #[getter]
+    fn quality<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        PyArray1::from_iter(py, self.0.quality.iter().map(|(_, second)| second.quality))
+    }
+
+    #[getter]
+    fn reasons<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u8>> {
+        PyArray1::from_iter(py, self.0.quality.iter().map(|(_, second)| second.reasons))
+    }
+}
+
+#[pyclass(name = "QrsBank", module = "dataflows._native")]
+struct PyQrsBank(QrsBank);
+
+#[pymethods]
+impl PyQrsBank {
+    #[new]
+    fn new(fs_hz: f64, count: usize) -> PyResult<Self> {
+        Ok(Self(QrsBank::new(fs_hz, count).map_err(value_error)?))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.leads().len()
+    }
+
+    fn push(
+        &mut self,
+        py: Python<'_>,
+        samples: &Bound<'_, PyAny>,
+        offsets: &Bound<'_, PyAny>,
+    ) -> PyResult<PyBankOutput> {
+        let samples = samples
+            .cast::<PyArray1<i16>>()
+            .map_err(|_| PyTypeError::new_err("samples must be a one-dimensional int16 array"))?
+            .readonly();
+        let samples = samples.as_slice().map_err(|_| PyValueError::new_err("samples must be contiguous"))?;
+        let offsets = offsets
+            .cast::<PyArray1<i64>>()
+            .map_err(|_| PyTypeError::new_err("offsets must be a one-dimensional int64 array"))?
+            .readonly();
+        let offsets = offsets.as_slice().map_err(|_| PyValueError::new_err("offsets must be contiguous"))?;
+        let inside = |&offset: &i64| (0..=samples.len() as i64).contains(&offset);
+        if offsets.len() != self.0.leads().len() + 1 || !offsets.is_sorted() || !offsets.iter().all(inside) {
+            let text = "offsets must be one more than the leads, ascending, and within the samples";
+            return Err(PyValueError::new_err(text));
+        }
+        let bank = &mut self.0;
+        Ok(PyBankOutput(py.detach(|| {
+            let mut out = BankOutput::default();
+            bank.push_i16(|lead| &samples[offsets[lead] as usize..offsets[lead + 1] as usize], &mut out);
+            out
+        })))
+    }
+
+    fn flush(&mut self, py: Python<'_>) -> PyBankOutput {
+        let bank = &mut self.0;
+        PyBankOutput(py.detach(|| {
+            let mut out = BankOutput::default();
+            bank.flush(&mut out);
+            out
+        }))
+    }
+
+    fn snapshot<'py>(&self, py: Python<'py>, lead: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let detector = self.0.leads().get(lead).ok_or_else(|| PyIndexError::new_err("no such lead"))?;
+        Ok(PyBytes::new(py, &detector.snapshot()))
+    }
+
+    fn restore(&mut self, lead: usize, snapshot: &[u8]) -> PyResult<()> {
+        let place = self.0.leads_mut().get_mut(lead).ok_or_else(|| PyIndexError::new_err("no such lead"))?;
+        let detector = QrsDetector::restore(snapshot).map_err(value_error)?;
+        if detector.fs_hz().to_bits() != place.fs_hz().to_bits() {
+            let text = format!("the bank runs at {} Hz, the snapshot at {} Hz", place.fs_hz(), detector.fs_hz());
+            return Err(PyValueError::new_err(text));
+        }
+        *place = detector;
         Ok(())
     }
 }

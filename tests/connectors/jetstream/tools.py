@@ -9,7 +9,7 @@ import nats
 from connectors.jetstream import native_options
 from dataflows._native import Publisher, Puller
 
-WAIT_S = 60.0
+WAIT_S = 20.0
 
 
 def wait_for(condition, timeout_s=WAIT_S, interval_s=0.01):
