@@ -202,7 +202,8 @@ class Drainer:
             return outcome.error
         # The dead letters first: after the acknowledgement nothing would remember the rows.
         await _publish(jetstream, [rejected_row(row, why) for row, why in outcome.rejected])
-        await asyncio.gather(*(message.ack_sync() for message in group))
+        timeout_s = self._settings.nats.ack_timeout_s
+        await asyncio.gather(*(message.ack_sync(timeout_s) for message in group))
         self._moved_rows += len(rows)
         DRAINED.labels("written").inc(outcome.written)
         DRAINED.labels("rejected").inc(len(outcome.rejected))

@@ -77,6 +77,15 @@ class StorageLink:
         """Whether the circuit is open: rows go back at once, the database is being probed."""
         return self._open
 
+    @property
+    def outstanding(self) -> int:
+        """Number of rows handed over that are neither acknowledged nor given back."""
+        with self._changed:
+            return self._count()
+
+    def _count(self) -> int:
+        return len(self._waiting) + (len(self._request.rows) if self._request is not None else 0)
+
     def start(self) -> None:
         """Starts the thread and gives the database a moment to check its tables, so that the first rows need no SPILL.
 
@@ -138,8 +147,7 @@ class StorageLink:
                 if self._open:
                     self._result.pending += self._waiting
                     self._waiting = []
-                outstanding = len(self._waiting) + (len(self._request.rows) if self._request is not None else 0)
-                if outstanding <= most_rows:
+                if self._count() <= most_rows:
                     break
                 self._changed.wait(request.deadline - now if request is not None else self._timeout_s)
             self._hurry = False

@@ -34,6 +34,7 @@ SETTLE_SECONDS = Histogram(
     "Wait for storage at the end of an epoch",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
 )
+OUTSTANDING = Gauge("vitals_questdb_outstanding_rows", "Rows that are not acknowledged yet; 0 after each epoch")
 CIRCUIT_OPEN = Gauge("vitals_questdb_circuit_open", "1 while rows go to SPILL instead of QuestDB")
 
 
@@ -92,6 +93,7 @@ class QuestDBSinkPartition(StatefulSinkPartition[RowSource, None]):
         ROWS.labels("rejected").inc(len(outcome.rejected))
         ROWS.labels("spilled").inc(len(outcome.pending))
         CIRCUIT_OPEN.set(self._link.is_open)
+        OUTSTANDING.set(self._link.outstanding)
         letters = [rejected_row(row, why) for row, why in outcome.rejected]
         if letters:
             logger.error("questdb: %d rows cannot be stored, first: %s", len(letters), letters[0][1]["Vitals-Detail"])

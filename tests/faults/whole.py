@@ -24,6 +24,8 @@ from dataflows.settings import Settings
 from tests.servers import NatsServer, QuestDB
 from tests.waiting import until
 
+OUTSTANDING = "vitals_questdb_outstanding_rows"
+
 
 class Whole:
     """NATS, QuestDB, the drainer and a supervised flow, in one folder."""
@@ -104,14 +106,22 @@ class Whole:
             http.execute(f'TRUNCATE TABLE "{table}"')
 
     def wait_for_waveforms(self, frames: int, flow: "Supervised", timeout_s: float = 90.0) -> None:
-        """Waits until this many frames are visible rows: everything before them in the log is done, too."""
+        """Waits until this many frames are visible rows and no row of any table is on its way any more.
+
+        The tables fill independently: rows wait for their epoch in the sink, and in SPILL for the drainer.
+        """
         reader = self.questdb.reader
+        publisher = self.publisher()
 
         def arrived() -> bool:
             flow.check()
-            return reader.count("waveforms") >= frames
+            if reader.count("waveforms") < frames or flow.process.metrics().get(OUTSTANDING) != [0.0]:
+                return False
+            _, first_seq, last_seq = publisher.stream_state(self.settings.streams.spill)
+            return last_seq == 0 or first_seq > last_seq
 
         until(arrived, timeout_s, poll_s=0.2)
+        publisher.close()
 
     def close(self) -> None:
         """Stops the drainer."""
