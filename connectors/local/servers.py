@@ -15,18 +15,29 @@ _SMALL_MACHINE_CPUS = 4
 
 
 def nats_process(
-    binary: Path, directory: Path, *, port: int, pid_file: Path, log: Path, login: tuple[str, str] | None = None
+    binary: Path,
+    directory: Path,
+    *,
+    port: int,
+    pid_file: Path,
+    log: Path,
+    login: tuple[str, str] | None = None,
+    max_file_bytes: int | None = None,
 ) -> ServerProcess:
-    """Returns a nats-server with JetStream on loopback, its data under `directory`; `login` is (user, password)."""
+    """Returns a nats-server with JetStream on loopback, its data under `directory`; `login` is (user, password).
+
+    `max_file_bytes` is what the streams' `max_bytes` may add up to; without it three quarters of the free disk.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "nats-server.conf"
     config.touch(mode=0o600)
+    limit = "" if max_file_bytes is None else f"  max_file_store: {max_file_bytes}\n"
     accounts = ""
     if login is not None:
         accounts = f"authorization {{\n  user: {json.dumps(login[0])}\n  password: {json.dumps(login[1])}\n}}\n"
     config.write_text(
         f"server_name: vitals-local\nlisten: {json.dumps(f'{LOOPBACK}:{port}')}\n"
-        f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n}}\n"
+        f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}}}\n"
         f"{accounts}"
     )
     return ServerProcess("NATS", [str(binary), "-c", str(config)], log, pid_file)

@@ -7,6 +7,7 @@ address gets a server started there.
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ from dataflows.settings import Settings
 
 RECOVERY_PARTITIONS = 2
 """SQLite files of the flow's recovery store; fixed when it is created."""
+_UNLIMITED_STREAMS_BYTES = 8 << 30
+"""Room in the server's account for streams without a limit of bytes, such as ALERTS."""
 _START_S = 90.0
 _WATCH_S = 0.2
 _LOCAL_HOSTS = {"127.0.0.1", "localhost", "::1"}
@@ -149,9 +152,27 @@ class Stack:
         login = (nats.user, nats.password.get_secret_value() if nats.password else "") if nats.user else None
         log = self.data_dir / "log" / "nats.log"
         server = nats_process(
-            nats_server_binary(), self.data_dir / "nats", port=port, pid_file=pid_file, log=log, login=login
+            nats_server_binary(),
+            self.data_dir / "nats",
+            port=port,
+            pid_file=pid_file,
+            log=log,
+            login=login,
+            max_file_bytes=self._stream_bytes(),
         )
         self._start(server, lambda: nats_healthy(host, port))
+
+    def _stream_bytes(self) -> int:
+        """Returns what the streams may grow to; said when the disk is smaller, because a small disk is no obstacle."""
+        streams = self.settings.streams
+        limits = streams.vitals_max_bytes + streams.rejected_max_bytes + streams.spill_max_bytes
+        free = shutil.disk_usage(self.data_dir).free
+        if free < limits:
+            self._say(
+                f"NATS: the streams may grow to {limits / 1e9:.0f} GB, the disk has {free / 1e9:.0f} GB free: lower "
+                "streams.vitals_max_bytes or spill_max_bytes if this is to run for long"
+            )
+        return limits + _UNLIMITED_STREAMS_BYTES
 
     def _make_streams(self) -> None:
         try:

@@ -18,7 +18,7 @@ from connectors.local.servers import nats_healthy, questdb_healthy
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
 from dataflows.contracts.tables import TABLES
-from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings
+from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
 from tests.servers import free_ports
 
 pytestmark = pytest.mark.services
@@ -125,6 +125,14 @@ def test_a_stale_pid_file_is_no_obstacle(tmp_path):
     assert not pid_file.exists()
     assert said[0] == f"NATS: stale pid file removed (process {os.getpid()} is gone)"
     assert start_time(os.getpid()) is not None
+
+
+def test_streams_larger_than_the_disk_are_made_and_it_is_said(tmp_path):
+    settings, said = without_questdb(tmp_path), []
+    streams = StreamSettings(vitals_max_bytes=1 << 50)
+    with Stack(settings.model_copy(update={"streams": streams}), said.append):
+        assert any("the streams may grow to" in line for line in said)
+        assert any("created the streams VITALS" in line for line in said)
 
 
 def test_a_taken_port_is_explained(tmp_path):
