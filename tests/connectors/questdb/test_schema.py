@@ -1,7 +1,8 @@
 import pytest
 
 from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
-from connectors.questdb.schema import VIEWS, SchemaMismatchError, create_table_sql, ensure_schema, ttl_hours
+from connectors.questdb.schema import VIEWS, WIDE_CODES, SchemaMismatchError, create_table_sql, ensure_schema, ttl_hours
+from dataflows.contracts import vitals_pb2
 from dataflows.contracts.tables import BEATS, OBSERVATIONS, TABLES
 from dataflows.settings import QuestDBSettings
 
@@ -71,3 +72,8 @@ def test_an_absent_server_is_named():
 def test_an_address_without_a_host_is_refused():
     with pytest.raises(ValueError, match="must look like"):
         QuestDBHttp(QuestDBSettings(http_url="localhost:9000"))
+
+
+def test_the_wide_views_have_a_column_for_every_code_of_the_contract():
+    codes = [name.removeprefix("CODE_").lower() for name, number in vitals_pb2.Code.items() if number]
+    assert list(WIDE_CODES) == codes
