@@ -40,11 +40,11 @@ class StreamSettings(BaseModel):
     replicas: int = Field(1, ge=1, le=5, description="Replicas of each stream.")
     dedupe_window_s: float = Field(120.0, gt=0, description="Window in which the server drops repeated message ids.")
     vitals_max_age_h: float = Field(72.0, gt=0, description="How long VITALS keeps messages.")
-    vitals_max_bytes: int = Field(20 << 30, gt=0, description="How many bytes VITALS keeps.")
+    vitals_max_bytes: int = Field(4 << 30, gt=0, description="How many bytes VITALS keeps.")
     alerts_max_age_h: float = Field(24.0 * 365, gt=0, description="How long ALERTS keeps messages.")
     rejected_max_age_h: float = Field(24.0 * 30, gt=0, description="How long REJECTED keeps messages.")
-    rejected_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes REJECTED keeps.")
-    spill_max_bytes: int = Field(10 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
+    rejected_max_bytes: int = Field(1 << 29, gt=0, description="How many bytes REJECTED keeps.")
+    spill_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
 
 
 class QuestDBSettings(BaseModel):
