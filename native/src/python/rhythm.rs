@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 extracts arrays by value")]
 
-use numpy::PyReadonlyArray1;
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -13,6 +13,7 @@ use crate::rhythm::{self, RhythmLimits};
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RhythmEvent>()?;
+    module.add_class::<AfDetector>()?;
     module.add_class::<RhythmMonitor>()
 }
 
@@ -96,6 +97,17 @@ impl RhythmEvent {
     }
 }
 
+fn announced(samples: &PyReadonlyArray1<'_, i64>, labels: &PyReadonlyArray1<'_, u8>) -> PyResult<Vec<Beat>> {
+    let (samples, labels) = (samples.as_array(), labels.as_array());
+    if samples.len() != labels.len() {
+        return Err(PyValueError::new_err("samples and labels must be of one length"));
+    }
+    let beat = |(&sample, &value): (&i64, &u8)| {
+        Ok(Beat { sample: position(sample)?, confidence: 1.0, label: label(value)?, late: false })
+    };
+    samples.iter().zip(labels).map(beat).collect()
+}
+
 /// Limits by name; what is not named keeps its value.
 fn changed(mut limits: RhythmLimits, by_name: Option<&Bound<'_, PyDict>>) -> PyResult<RhythmLimits> {
     for (name, value) in by_name.into_iter().flatten() {
@@ -149,14 +161,7 @@ impl RhythmMonitor {
     }
 
     fn beats(&mut self, samples: PyReadonlyArray1<'_, i64>, labels: PyReadonlyArray1<'_, u8>) -> PyResult<()> {
-        let (samples, labels) = (samples.as_array(), labels.as_array());
-        if samples.len() != labels.len() {
-            return Err(PyValueError::new_err("samples and labels must be of one length"));
-        }
-        let beat = |(&sample, &value): (&i64, &u8)| {
-            Ok(Beat { sample: position(sample)?, confidence: 1.0, label: label(value)?, late: false })
-        };
-        let beats: Vec<Beat> = samples.iter().zip(labels).map(beat).collect::<PyResult<_>>()?;
+        let beats = announced(&samples, &labels)?;
         self.0.beats(&beats);
         Ok(())
     }
@@ -207,5 +212,46 @@ impl RhythmMonitor {
     #[staticmethod]
     fn restore(snapshot: &[u8]) -> PyResult<Self> {
         rhythm::RhythmMonitor::restore(snapshot).map(Self).map_err(refuse)
+    }
+}
+
+/// Atrial fibrillation from beats; see the type stub.
+#[pyclass(module = "dataflows._native")]
+struct AfDetector {
+    fs_hz: f64,
+    detector: rhythm::AfDetector,
+    last: Option<u64>,
+}
+
+#[pymethods]
+impl AfDetector {
+    #[new]
+    fn new(fs_hz: f64) -> PyResult<Self> {
+        if !(1.0..=10_000.0).contains(&fs_hz) {
+            return Err(refuse(rhythm::ConfigError::Rate(fs_hz)));
+        }
+        Ok(Self { fs_hz, detector: rhythm::AfDetector::default(), last: None })
+    }
+
+    fn push<'py>(
+        &mut self,
+        py: Python<'py>,
+        samples: PyReadonlyArray1<'_, i64>,
+        labels: PyReadonlyArray1<'_, u8>,
+    ) -> PyResult<Bound<'py, PyArray1<bool>>> {
+        let beats = announced(&samples, &labels)?;
+        let order = self.last.into_iter().chain(beats.iter().map(|beat| beat.sample));
+        if !order.is_sorted_by(|a, b| a < b) {
+            return Err(PyValueError::new_err("beats must come in order"));
+        }
+        self.last = beats.last().map(|beat| beat.sample).or(self.last);
+        let decided = beats
+            .iter()
+            .filter_map(|beat| self.detector.push(beat.sample, beat.label == BeatLabel::Ventricular, true, self.fs_hz));
+        Ok(PyArray1::from_iter(py, decided.map(|beat| beat.af)))
+    }
+
+    fn flush<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
+        PyArray1::from_iter(py, self.detector.flush().into_iter().map(|beat| beat.af))
     }
 }

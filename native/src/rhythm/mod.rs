@@ -5,6 +5,7 @@
 //! concluded because the lead was off. Whatever the calls, the same events come out, each with the sample that made it
 //! certain and the stretch of the strip on which it stands.
 
+mod af;
 mod heart_rate;
 mod limits;
 mod monitor;
@@ -12,6 +13,7 @@ mod queue;
 mod rules;
 mod state;
 
+pub use af::{AF_DELAY_BEATS, AfBeat, AfDetector};
 pub use heart_rate::HeartRate;
 pub use limits::{ConfigError, RhythmLimits};
 pub use monitor::RhythmMonitor;

@@ -1,5 +1,6 @@
 //! The rules of one lead, applied in the order of the stream.
 
+use super::af::AfDetector;
 use super::heart_rate::{Beats, HeartRate, Past, Run};
 use super::limits::{ConfigError, RhythmLimits};
 use super::queue::{Item, Queue};
@@ -27,6 +28,9 @@ pub struct RhythmMonitor {
     pub(super) queue: Queue,
     pub(super) beats: Beats,
     pub(super) pulses: Pulses,
+    pub(super) af: AfDetector,
+    /// First beat of the fibrillation that lasts.
+    pub(super) af_onset: Option<u64>,
     /// Everything before this sample has been judged.
     pub(super) at: u64,
     /// No QRS since here, in valid signal.
@@ -55,6 +59,8 @@ impl RhythmMonitor {
             queue: Queue::default(),
             beats: Beats::default(),
             pulses: Pulses::default(),
+            af: AfDetector::default(),
+            af_onset: None,
             at: 0,
             quiet_since: 0,
             recheck: 0,
@@ -213,6 +219,7 @@ impl RhythmMonitor {
             return; // Announced twice, or after the monitor had passed it.
         }
         self.beats.push(Past { sample, ventricular, joined: !self.broken });
+        self.atrial_fibrillation(sample, ventricular, out);
         self.broken = false;
         self.quiet_since = self.quiet_since.max(sample);
         self.recheck = 0;
@@ -293,6 +300,24 @@ impl RhythmMonitor {
             }
         } else if fast && self.beats.ventricular_run() >= count {
             latch.raise(rule, run.first, run.last, found, out);
+        }
+    }
+
+    fn atrial_fibrillation(&mut self, sample: u64, ventricular: bool, out: &mut Vec<RhythmEvent>) {
+        let rule = RhythmRule::AtrialFibrillation;
+        let limit = self.limits.atrial_fibrillation_s;
+        let Some(beat) = self.af.push(sample, ventricular, !self.broken, self.fs_hz) else { return };
+        if beat.af {
+            let onset = *self.af_onset.get_or_insert(beat.sample);
+            let value = (beat.sample - onset) as f64 / self.fs_hz;
+            if value >= limit {
+                let found = Finding { value, limit, first: onset, last: sample };
+                self.latches[rule as usize].raise(rule, onset, sample, found, out);
+            }
+        } else if let Some(onset) = self.af_onset.take() {
+            let value = (beat.sample - onset) as f64 / self.fs_hz;
+            let found = Finding { value, limit, first: onset, last: sample };
+            self.latches[rule as usize].clear(rule, sample, found, out);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The monitor as bytes.
 
+use super::af::AfDetector;
 use super::heart_rate::Beats;
 use super::limits::RhythmLimits;
 use super::monitor::RhythmMonitor;
@@ -8,7 +9,7 @@ use super::rules::{Latch, Pulses};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"RHYT";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 impl RhythmMonitor {
     /// State as bytes: at most 1 KiB while announcements do not run ahead of [`Self::advance`] by more than 20.
@@ -19,6 +20,8 @@ impl RhythmMonitor {
         self.queue.write(&mut writer);
         self.beats.write(&mut writer);
         self.pulses.write(&mut writer);
+        self.af.write(&mut writer);
+        writer.one(self.af_onset.unwrap_or(u64::MAX));
         writer.put(&[self.at, self.quiet_since, self.recheck, self.fibrillation.0, self.fibrillation.1]);
         writer.put(&[u8::from(self.broken), self.recovered, self.conducted]);
         for latch in self.latches {
@@ -36,6 +39,9 @@ impl RhythmMonitor {
         monitor.queue = Queue::read(&mut reader)?;
         monitor.beats = Beats::read(&mut reader)?;
         monitor.pulses = Pulses::read(&mut reader)?;
+        monitor.af = AfDetector::read(&mut reader)?;
+        let af_onset: u64 = reader.one()?;
+        monitor.af_onset = (af_onset != u64::MAX).then_some(af_onset);
         let mut positions = [0_u64; 5];
         reader.fill(&mut positions)?;
         let mut small = [0_u8; 3];
