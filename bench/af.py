@@ -123,10 +123,15 @@ def main() -> None:
         counts += count
         found = rates(*map(int, count))
         records[name] = {"se": found["se"], "sp": found["sp"], "af": intervals(beats, af)}
-        print(f"{name:8} beats {count.sum():6}  AF {truth.sum():6}  Se {found['se']}  Sp {found['sp']}  PPV {found['ppv']}")
+        print(
+            f"{name:8} beats {count.sum():6}  AF {truth.sum():6}"
+            f"  Se {found['se']}  Sp {found['sp']}  PPV {found['ppv']}"
+        )
     total = {**rates(*map(int, counts)), "beats": int(counts.sum())}
-    print(f"total    Se {total['se']}  Sp {total['sp']}  PPV {total['ppv']}  beats {total['beats']}  "
-          f"in {time.perf_counter() - begun:.1f} s")
+    print(
+        f"total    Se {total['se']}  Sp {total['sp']}  PPV {total['ppv']}  beats {total['beats']}  "
+        f"in {time.perf_counter() - begun:.1f} s"
+    )
     if options.json:
         options.json.write_text(json.dumps({"total": total, "records": records}, indent=1))
 

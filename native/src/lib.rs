@@ -7,6 +7,7 @@ pub mod ecg;
 pub mod oximetry;
 #[cfg(feature = "puller")]
 pub mod puller;
+pub mod pulse;
 pub mod rhythm;
 pub mod signals;
 pub mod state;

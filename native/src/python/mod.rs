@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod ecg;
 mod oximetry;
 mod puller;
+mod pulse;
 mod rhythm;
 mod signals;
 mod wire;
@@ -14,6 +15,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ecg::register(module)?;
     oximetry::register(module)?;
     puller::register(module)?;
+    pulse::register(module)?;
     rhythm::register(module)?;
     signals::register(module)?;
     wire::register(module)

@@ -12,11 +12,13 @@ mod monitor;
 mod queue;
 mod rules;
 mod state;
+mod vf;
 
 pub use af::{AF_DELAY_BEATS, AfBeat, AfDetector};
 pub use heart_rate::HeartRate;
 pub use limits::{ConfigError, RhythmLimits};
 pub use monitor::RhythmMonitor;
+pub use vf::{VfDetector, WaveformSecond};
 
 /// What is alarmed on. Numbers are stable: they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,214 @@
+//! Ventricular flutter and fibrillation on the waveform itself.
+//!
+//! Each second, the last four seconds are measured: how much is left when the signal is added to itself half a mean
+//! period later (VF filter leakage, Kuo and Dillman 1978), the share of samples beyond a fifth of the maximum (threshold
+//! crossing, Arafat 2009), and where the power lies. Fibrillation and flutter are nearly sinusoidal, without a flat base
+//! line, at 2 to 9 Hz; a QRS rhythm is neither. Thresholds: `VfDetector::fibrillatory`.
+
+use std::collections::VecDeque;
+
+use super::ConfigError;
+use crate::state::{Reader, StateError, Writer};
+
+const KIND: [u8; 4] = *b"VFIB";
+const VERSION: u16 = 1;
+/// Samples per second after averaging.
+const RATE_HZ: f64 = 50.0;
+/// Seconds measured.
+const WINDOW_S: u64 = 4;
+const WINDOW: usize = 200;
+/// Frequencies looked at: 0.5 to 20 Hz in steps of a quarter.
+const BINS: usize = 79;
+
+/// What the last four seconds look like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WaveformSecond {
+    /// One past the last sample of the four seconds.
+    pub end: u64,
+    /// VF filter leakage: 0 for a sine, near 1 for a QRS rhythm.
+    pub leakage: f32,
+    /// Share of samples beyond a fifth of the largest.
+    pub crossing: f32,
+    /// Frequency of most power, Hz.
+    pub dominant_hz: f32,
+    /// Share of the power within 0.75 Hz of it.
+    pub concentration: f32,
+    /// Share of the power between 2 and 9 Hz.
+    pub band: f32,
+    /// Largest minus smallest value, in units of the signal.
+    pub range: f32,
+    /// Share of invalid samples.
+    pub invalid: f32,
+}
+
+/// Streaming detector of one lead, for rates from 100 to 1000 Hz.
+#[derive(Debug, Clone)]
+pub struct VfDetector {
+    fs_hz: f64,
+    samples: u64,
+    /// Means of the last four seconds; NaN where nothing was valid.
+    means: VecDeque<f32>,
+    sum: f64,
+    valid: u32,
+}
+
+impl VfDetector {
+    /// A detector for `fs_hz` samples per second.
+    pub fn new(fs_hz: f64) -> Result<Self, ConfigError> {
+        if !(100.0..=1000.0).contains(&fs_hz) {
+            return Err(ConfigError::Rate(fs_hz));
+        }
+        Ok(Self { fs_hz, samples: 0, means: VecDeque::new(), sum: 0.0, valid: 0 })
+    }
+
+    /// Whether four such seconds are ventricular flutter or fibrillation.
+    pub fn fibrillatory(second: &WaveformSecond) -> bool {
+        second.invalid < 0.1
+            && second.leakage < 0.45
+            && second.crossing > 0.45
+            && second.band > 0.6
+            && (2.0..=9.0).contains(&second.dominant_hz)
+    }
+
+    /// Samples pushed so far.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Pushes values in any unit; NaN, infinity and anything beyond 1e12 are invalid.
+    pub fn push(&mut self, values: impl IntoIterator<Item = f64>, out: &mut Vec<WaveformSecond>) {
+        for value in values {
+            if value.abs() < 1e12 {
+                self.sum += value;
+                self.valid += 1;
+            }
+            let before = self.ticks();
+            self.samples += 1;
+            let after = self.ticks();
+            if after > before {
+                let mean = if self.valid > 0 { (self.sum / f64::from(self.valid)) as f32 } else { f32::NAN };
+                (self.sum, self.valid) = (0.0, 0);
+                if self.means.len() == WINDOW {
+                    self.means.pop_front();
+                }
+                self.means.push_back(mean);
+                if after % RATE_HZ as u64 == 0 && after >= WINDOW_S * RATE_HZ as u64 {
+                    out.push(self.measure());
+                }
+            }
+        }
+    }
+
+    /// Whole steps of a 50th of a second.
+    fn ticks(&self) -> u64 {
+        (self.samples as f64 * RATE_HZ / self.fs_hz) as u64
+    }
+
+    fn measure(&self) -> WaveformSecond {
+        let invalid = self.means.iter().filter(|mean| mean.is_nan()).count() as f32 / WINDOW as f32;
+        let x = centred(&self.means);
+        let fold = |f: fn(f32, f32) -> f32| x.iter().copied().fold(0.0, f);
+        let range = fold(f32::max) - fold(f32::min);
+        let (dominant_hz, concentration, band) = spectrum(&x);
+        WaveformSecond {
+            end: self.samples,
+            leakage: leakage(&x),
+            crossing: crossing(&x),
+            dominant_hz,
+            concentration,
+            band,
+            range,
+            invalid,
+        }
+    }
+
+    /// State as bytes, at most 1 KiB.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut writer = Writer::new(KIND, VERSION);
+        writer.one(self.fs_hz).one(self.samples).one(self.sum).one(self.valid).one(self.means.len() as u32);
+        for &mean in &self.means {
+            writer.one(mean);
+        }
+        writer.finish()
+    }
+
+    /// The detector that wrote these bytes.
+    pub fn restore(snapshot: &[u8]) -> Result<Self, StateError> {
+        let mut reader = Reader::open(snapshot, KIND, VERSION)?;
+        let mut detector = Self::new(reader.one()?).map_err(|_| StateError::Value("sampling rate"))?;
+        detector.samples = reader.one()?;
+        detector.sum = reader.one()?;
+        detector.valid = reader.one()?;
+        let count = reader.one::<u32>()? as usize;
+        if count > WINDOW || count as u64 != detector.ticks().min(WINDOW as u64) || !detector.sum.is_finite() {
+            return Err(StateError::Value("window of a waveform"));
+        }
+        let mut means = vec![0.0_f32; count];
+        reader.fill(&mut means)?;
+        detector.means = means.into();
+        reader.finish()?;
+        Ok(detector)
+    }
+}
+
+/// Values about a moving mean of one second, which takes the base line away.
+fn centred(means: &VecDeque<f32>) -> Vec<f32> {
+    let mut last = 0.0;
+    let x: Vec<f32> = means
+        .iter()
+        .map(|&mean| {
+            if mean.is_nan() {
+                last
+            } else {
+                last = mean;
+                mean
+            }
+        })
+        .collect();
+    let half = RATE_HZ as usize / 2;
+    (0..x.len())
+        .map(|at| {
+            let around = &x[at.saturating_sub(half)..(at + half + 1).min(x.len())];
+            x[at] - around.iter().sum::<f32>() / around.len() as f32
+        })
+        .collect()
+}
+
+fn leakage(x: &[f32]) -> f32 {
+    let size: f32 = x.iter().map(|v| v.abs()).sum();
+    let change: f32 = x.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum();
+    if change <= 0.0 {
+        return 1.0;
+    }
+    let half = ((std::f32::consts::PI * size / change).round() as usize).clamp(1, x.len() / 2);
+    let pairs = || x.iter().zip(&x[half..]);
+    let whole: f32 = pairs().map(|(a, b)| a.abs() + b.abs()).sum();
+    pairs().map(|(a, b)| (a + b).abs()).sum::<f32>() / whole.max(f32::MIN_POSITIVE)
+}
+
+fn crossing(x: &[f32]) -> f32 {
+    let most = x.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    x.iter().filter(|v| v.abs() > 0.2 * most).count() as f32 / x.len() as f32
+}
+
+/// Dominant frequency, share of the power about it, share between 2 and 9 Hz.
+fn spectrum(x: &[f32]) -> (f32, f32, f32) {
+    let frequency = |bin: usize| 0.5 + 0.25 * bin as f32;
+    let power: Vec<f32> = (0..BINS)
+        .map(|bin| {
+            let step = std::f32::consts::TAU * frequency(bin) / RATE_HZ as f32;
+            let (mut re, mut im) = (0.0_f32, 0.0_f32);
+            for (at, v) in x.iter().enumerate() {
+                let (sin, cos) = (step * at as f32).sin_cos();
+                re += v * cos;
+                im += v * sin;
+            }
+            re * re + im * im
+        })
+        .collect();
+    let total = power.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+    let peak = (0..BINS).max_by(|&a, &b| power[a].total_cmp(&power[b])).unwrap_or(0);
+    let near: f32 = power[peak.saturating_sub(3)..(peak + 4).min(BINS)].iter().sum();
+    let band: f32 = (0..BINS).filter(|&bin| (2.0..=9.0).contains(&frequency(bin))).map(|bin| power[bin]).sum();
+    (frequency(peak), near / total, band / total)
+}
