@@ -11,7 +11,9 @@ use crate::rhythm;
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PulseDetector>()?;
-    module.add_class::<VfDetector>()
+    module.add_class::<VfDetector>()?;
+    module.add_class::<Respiration>()?;
+    module.add_class::<Hrv>()
 }
 
 fn refuse(error: impl std::fmt::Display) -> PyErr {
@@ -93,5 +95,46 @@ impl VfDetector {
     #[staticmethod]
     fn restore(snapshot: &[u8]) -> PyResult<Self> {
         rhythm::VfDetector::restore(snapshot).map(Self).map_err(refuse)
+    }
+}
+
+#[pyclass(module = "dataflows._native")]
+struct Respiration(rhythm::Respiration);
+
+#[pymethods]
+impl Respiration {
+    #[new]
+    fn new() -> Self {
+        Self(rhythm::Respiration::default())
+    }
+
+    fn push(&mut self, time_s: f64, interval_s: f64, size: f64) {
+        self.0.push(time_s, interval_s, size);
+    }
+
+    fn rate(&self) -> Option<(f64, f64)> {
+        self.0.rate().map(|rate| (rate.rate_per_min, rate.quality))
+    }
+}
+
+#[pyclass(module = "dataflows._native")]
+struct Hrv(rhythm::Hrv);
+
+#[pymethods]
+impl Hrv {
+    #[new]
+    fn new(fs_hz: f64) -> PyResult<Self> {
+        if !(1.0..=10_000.0).contains(&fs_hz) {
+            return Err(refuse(rhythm::ConfigError::Rate(fs_hz)));
+        }
+        Ok(Self(rhythm::Hrv::new(fs_hz)))
+    }
+
+    #[pyo3(signature = (sample, normal=true, joined=true))]
+    fn push(&mut self, sample: u64, normal: bool, joined: bool) -> Vec<(u64, u32, f64, f64, f64, f64)> {
+        let mut windows = Vec::new();
+        self.0.push(sample, normal, joined, &mut windows);
+        let row = |w: rhythm::HrvWindow| (w.first, w.intervals, w.coverage, w.sdnn_ms, w.rmssd_ms, w.pnn50_pct);
+        windows.into_iter().map(row).collect()
     }
 }

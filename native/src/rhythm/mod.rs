@@ -7,17 +7,21 @@
 
 mod af;
 mod heart_rate;
+mod hrv;
 mod limits;
 mod monitor;
 mod queue;
+mod respiration;
 mod rules;
 mod state;
 mod vf;
 
 pub use af::{AF_DELAY_BEATS, AfBeat, AfDetector};
 pub use heart_rate::HeartRate;
+pub use hrv::{Hrv, HrvWindow};
 pub use limits::{ConfigError, RhythmLimits};
 pub use monitor::RhythmMonitor;
+pub use respiration::{Respiration, RespirationRate};
 pub use vf::{VfDetector, WaveformSecond};
 
 /// What is alarmed on. Numbers are stable: they are stored.
