@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "AfDetector",
     "BankOutput",
     "Command",
     "Desaturation",
     "DesaturationDetector",
     "Detection",
+    "Hrv",
     "Items",
     "JetStreamError",
     "LeadOutput",
@@ -21,9 +23,11 @@ __all__ = [
     "PublishError",
     "Publisher",
     "Puller",
+    "PulseDetector",
     "QrsBank",
     "QrsDetector",
     "Reject",
+    "Respiration",
     "RhythmEvent",
     "RhythmMonitor",
     "Signals",
@@ -33,6 +37,7 @@ __all__ = [
     "SpO2Limits",
     "SpO2Series",
     "Validator",
+    "VfDetector",
     "partition_of",
     "rejection_reasons",
     "tick_token",
@@ -910,3 +915,111 @@ def tick_token(partition: int, partitions: int) -> str:
     Raises:
         ValueError: There is no such partition.
     """
+
+@final
+class AfDetector:
+    """Atrial fibrillation from RR intervals, one decision a beat, given 30 beats later.
+
+    Args:
+        fs_hz: Samples per second of the beat positions, 1 to 10000.
+
+    Raises:
+        ValueError: The rate is outside that range.
+    """
+
+    def __new__(cls, fs_hz: float) -> AfDetector: ...
+    def push(self, samples: npt.NDArray[np.int64], labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Decisions that became certain, in the order of the beats: the n-th of a stream is that of its n-th beat.
+
+        Intervals at ventricular beats (label 1) are left out.
+
+        Raises:
+            ValueError: The beats are not in order, or not as many as the labels.
+        """
+    def flush(self) -> npt.NDArray[np.bool_]:
+        """Decisions on the beats that still wait, at the end of a stream."""
+
+@final
+class PulseDetector:
+    """Streaming pulse detector of one pleth or arterial wave.
+
+    Args:
+        fs_hz: Samples per second, 20 to 1000.
+
+    Raises:
+        ValueError: The rate is outside that range.
+    """
+
+    def __new__(cls, fs_hz: float) -> PulseDetector: ...
+    @property
+    def certain_until(self) -> int:
+        """Every pulse before this sample has been returned."""
+    def push(self, samples: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Ends of the steepest rises and the rises themselves; NaN is invalid."""
+    def snapshot(self) -> bytes:
+        """State as bytes."""
+    @staticmethod
+    def restore(snapshot: bytes) -> PulseDetector:
+        """The detector that wrote these bytes.
+
+        Raises:
+            ValueError: The bytes are truncated, damaged or another detector's.
+        """
+
+@final
+class VfDetector:
+    """Ventricular flutter and fibrillation on the waveform of one lead.
+
+    Args:
+        fs_hz: Samples per second, 100 to 1000.
+
+    Raises:
+        ValueError: The rate is outside that range.
+    """
+
+    def __new__(cls, fs_hz: float) -> VfDetector: ...
+    def push(self, samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """One row a second, on the four seconds before it.
+
+        Columns: end sample, leakage, crossing, dominant frequency (Hz), concentration, share of 2 to 9 Hz, range,
+        share of invalid samples, 1 if fibrillatory.
+        """
+    def snapshot(self) -> bytes:
+        """State as bytes, at most 1 KiB."""
+    @staticmethod
+    def restore(snapshot: bytes) -> VfDetector:
+        """The detector that wrote these bytes.
+
+        Raises:
+            ValueError: The bytes are truncated, damaged or another detector's.
+        """
+
+@final
+class Respiration:
+    """Respiration rate from the intervals and the size of the QRS, over the last 32 s of beats."""
+
+    def __new__(cls) -> Respiration: ...
+    def push(self, time_s: float, interval_s: float, size: float) -> None:
+        """Takes a beat: its time, the interval to the one before (NaN if unknown), the size of its QRS in any unit."""
+    def rate(self) -> tuple[float, float] | None:
+        """Breaths per minute and how clearly they stand out, 0 to 1; None without enough beats."""
+
+@final
+class Hrv:
+    """Heart rate variability in windows of five minutes, on intervals between normal beats.
+
+    Args:
+        fs_hz: Samples per second of the beat positions, 1 to 10000.
+
+    Raises:
+        ValueError: The rate is outside that range.
+    """
+
+    def __new__(cls, fs_hz: float) -> Hrv: ...
+    def push(
+        self, sample: int, normal: bool = True, joined: bool = True
+    ) -> list[tuple[int, int, float, float, float, float]]:
+        """Takes a beat; returns the windows that ended.
+
+        Each is its first sample, NN intervals, their share of the window, SDNN (ms), RMSSD (ms), pNN50 (%).
+        """

@@ -171,7 +171,8 @@ impl PulseDetector {
         detector.strongest = reader.one()?;
         let reach = detector.count(REACH_S);
         let most = [detector.count(SMOOTH_S), detector.count(RISE_S) + 1, 2 * reach + 1, USUAL];
-        for (index, most) in most.into_iter().enumerate() {
+        let rings = [&mut detector.raw, &mut detector.smooth, &mut detector.sums, &mut detector.usual];
+        for (ring, most) in rings.into_iter().zip(most) {
             let count = reader.one::<u32>()? as usize;
             if count > most {
                 return Err(StateError::Value("windows of a pulse detector"));
@@ -181,8 +182,7 @@ impl PulseDetector {
             if !values.iter().all(|value| value.is_finite()) {
                 return Err(StateError::Value("values of a pulse detector"));
             }
-            let ring = [&mut detector.raw, &mut detector.smooth, &mut detector.sums, &mut detector.usual];
-            *ring.into_iter().nth(index).expect("four rings") = values.into();
+            *ring = values.into();
         }
         reader.finish()?;
         if detector.fed > detector.samples

@@ -92,7 +92,7 @@ impl VfDetector {
                     self.means.pop_front();
                 }
                 self.means.push_back(mean);
-                if after % RATE_HZ as u64 == 0 && after >= WINDOW_S * RATE_HZ as u64 {
+                if after.is_multiple_of(RATE_HZ as u64) && after >= WINDOW_S * RATE_HZ as u64 {
                     out.push(self.measure());
                 }
             }
