@@ -68,17 +68,17 @@ class LagWatch(threading.Thread):
     def __init__(self, flow: FlowProcess) -> None:
         super().__init__(daemon=True)
         self._flow = flow
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.worst_s = 0.0
 
     def run(self) -> None:
         """Until stopped."""
-        while not self._stop.wait(1.0):
+        while not self._ended.wait(1.0):
             self.worst_s = max(self.worst_s, *self._flow.metrics().get("nats_lag_seconds", [0.0]))
 
     def stop(self) -> None:
         """Ends the watch."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
