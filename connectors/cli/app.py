@@ -19,7 +19,13 @@ from connectors.jetstream.streams import StreamSetupError
 from connectors.local.process import StackError
 from connectors.questdb.http import QueryError, QuestDBUnavailableError
 
-app = typer.Typer(name="vitals", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="vitals",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
 SAID = (CliError, RecordingError, PublishError, StackError, StreamSetupError, QuestDBUnavailableError, QueryError)
 """Errors whose message is written for people; anything else is a defect and shows its traceback."""
 

@@ -1,8 +1,11 @@
 """`vitals demo`: the main job on recorded patients, from servers to alerts, in about a minute."""
 
 import asyncio
+import fcntl
 import json
 import shutil
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,12 +23,14 @@ from connectors.devices.plan import Plan
 from connectors.devices.recording import Recording
 from connectors.devices.samples import ALL
 from connectors.local.flow import LOOPBACK, FlowProcess
-from connectors.local.process import StackError, port_is_free
+from connectors.local.process import StackError, end_leftover, port_is_free
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings
 
 _CATCH_UP_S = 120.0
+_SMALL = {"vitals_max_bytes": 1 << 30, "rejected_max_bytes": 1 << 28, "spill_max_bytes": 1 << 28}
+"""JetStream reserves what a stream may hold, and the usual sizes are a ward's: a laptop's disk may not have them."""
 _TABLES = ("observations", "waveforms", "beats", "desaturations", "alerts", "quality", "late_frames")
 
 
@@ -48,7 +53,7 @@ def demo_settings(folder: Path) -> tuple[Settings, int]:
     settings = base.model_copy(
         update={
             "nats": NatsSettings(url=f"nats://{LOOPBACK}:{nats}"),
-            "streams": base.streams.model_copy(update={"log_time": "header"}),
+            "streams": base.streams.model_copy(update={"log_time": "header", **_SMALL}),
             "questdb": QuestDBSettings(
                 http_url=f"http://{LOOPBACK}:{http}",
                 pg_dsn=f"host={LOOPBACK} port={pg} user=admin password=quest dbname=qdb",
@@ -59,6 +64,24 @@ def demo_settings(folder: Path) -> tuple[Settings, int]:
         }
     )
     return settings, api
+
+
+def make_anew(folder: Path) -> None:
+    """Empties the folder of an earlier demo, and ends what one that was killed has left running.
+
+    Raises:
+        CliError: A demo runs there now.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "stack.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"a demo runs already in {folder}: stop it with Ctrl-C in its terminal"
+            raise CliError(message) from None
+        for pid_file in folder.rglob("*.pid"):
+            end_leftover(pid_file, say, pid_file.stem)
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -93,6 +116,18 @@ def wait_for_flow(flow: FlowProcess, seq: int) -> None:
 async def _log_end(settings: Settings) -> int:
     async with nats_client(settings, "vitals demo") as client:
         return (await client.jetstream().stream_info(settings.streams.vitals)).state.last_seq
+
+
+async def _drained(settings: Settings) -> None:
+    """Waits until SPILL is empty: on a busy machine QuestDB is late at times, and its rows take that way."""
+    async with nats_client(settings, "vitals demo") as client:
+        js = client.jetstream(timeout=settings.nats.ack_timeout_s)
+        deadline = time.monotonic() + _CATCH_UP_S
+        while waiting := (await js.stream_info(settings.streams.spill)).state.messages:
+            if time.monotonic() > deadline:
+                message = f"{waiting} messages still wait in {settings.streams.spill} for QuestDB: is it well?"
+                raise CliError(message)
+            await asyncio.sleep(0.2)
 
 
 async def _outcome(settings: Settings) -> tuple[list[dict[str, object]], int]:
@@ -155,8 +190,10 @@ def demo(
 
     Four recordings become four patients of a stack in `.vitals/demo`, which is made anew each time.
     """
+    # A service manager's stop unwinds like Ctrl-C, so that no server stays behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     folder = (load_settings().stack.data_dir / "demo").absolute()
-    shutil.rmtree(folder, ignore_errors=True)
+    make_anew(folder)
     settings, api_port = demo_settings(folder)
     say("1. Servers")
     with Stack(settings, say) as stack:
@@ -168,6 +205,7 @@ def demo(
                 publisher = asyncio.run(run(settings, Plan(recordings, speed=speed), progress))
             say(f"{publisher.stored} messages stored; waiting for the flow to judge them and for QuestDB to show them")
             wait_for_flow(flow, asyncio.run(_log_end(settings)))
+        asyncio.run(_drained(settings))
         reader = QuestDBReader(settings.questdb)
         reader.wait_applied()
         say("\n4. What arrived\n")

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from nats.js.client import JetStreamContext
 from prometheus_client import Counter, Gauge
@@ -163,7 +162,7 @@ class Drainer:
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
         try:
             return await subscription.fetch(_FETCH_MESSAGES, timeout=_IDLE_FETCH_S)
-        except NatsTimeoutError:
+        except TimeoutError:  # nats-py raises asyncio's own here as well as its subclass of it
             return []
 
     async def _move(self, jetstream: JetStreamContext, table: str, messages: Sequence[Msg]) -> bool:

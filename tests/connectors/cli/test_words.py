@@ -1,5 +1,6 @@
 """What a newcomer reads: help, errors in words with what to do next, exit codes. No server takes part."""
 
+import fcntl
 import subprocess
 import sys
 
@@ -126,3 +127,14 @@ def test_batch_writes_what_the_detector_says(vitals, tmp_path):
     stored = pl.read_parquet(tmp_path / "out" / "waveforms.parquet")["samples"].list.len().sum()
     assert stored == 2 * 64_800
     assert (tmp_path / "out" / "alerts.jsonl").read_text() == ""
+
+
+def test_a_demo_that_runs_is_not_swept_away_by_a_second_one(vitals, tmp_path):
+    folder = tmp_path / ".vitals" / "demo"
+    folder.mkdir(parents=True)
+    with (folder / "stack.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = vitals("demo")
+    assert code == 1
+    assert "a demo runs already" in err
+    assert folder.exists()
