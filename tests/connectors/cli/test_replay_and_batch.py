@@ -66,9 +66,8 @@ def compare(whole, plan):
         columns = [column for column in expected[name].columns if column != "samples"]
         frame = rows[name].select(expected[name].columns).cast(dict(expected[name].schema))
         assert_frame_equal(frame.sort(columns), expected[name].sort(columns), check_exact=True)
-    assert rows["waveforms"]["samples"].list.len().sum() == sum(
-        wave.counts.size for recording in plan.recordings for wave in recording.waves
-    )
+    recorded = sum(wave.counts.size for recording in plan.recordings for wave in recording.waves)
+    assert rows["waveforms"]["samples"].list.len().sum() == recorded * plan.patients
     return rows
 
 
