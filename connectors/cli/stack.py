@@ -1,15 +1,17 @@
 """`vitals up` and `vitals flow`: the local stack, and the dataflow on it."""
 
 import os
+import runpy
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from bytewax.errors import BytewaxRuntimeError
 
 from connectors.cli.console import CliError, load_settings, say
 from connectors.local.stack import Stack, run_stack
-
-FLOW = ("-m", "bytewax.run", "dataflows.vitals")
+from dataflows._native import JetStreamError, LostRangeError
 
 
 def up() -> None:
@@ -33,6 +35,38 @@ def flow(
     if not any(stack.recovery_dir.glob("part-*.sqlite3")):
         message = f"there is no recovery store in {stack.recovery_dir}: start the stack first with `vitals up`"
         raise CliError(message)
-    arguments = [sys.executable, *FLOW, *(("-w", str(workers)) if workers > 1 else ())]
-    # The flow takes the place of this process, so that Ctrl-C and signals of a supervisor reach it and no one else.
-    os.execve(sys.executable, arguments, {**os.environ, **stack.environment()})  # noqa: S606  (our own interpreter)
+    os.environ.update(stack.environment())
+    sys.argv = ["bytewax.run", "dataflows.vitals", "-w", str(workers)]
+    say("the flow runs; Ctrl-C stops it")
+    try:
+        runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
+    except (BytewaxRuntimeError, JetStreamError) as error:
+        _explain(error)
+
+
+def _explain(error: Exception) -> None:
+    """Says in words why the flow ended; what is no known end goes on with its traceback.
+
+    Raises:
+        CliError: The log or a stream was lost.
+        Exit: It was stopped.
+    """
+    causes = list(_causes(error))
+    if any("signal received" in str(cause) for cause in causes):
+        say("stopped; `vitals flow` continues where it was")
+        raise typer.Exit(130) from None
+    for cause in causes:
+        if isinstance(cause, LostRangeError):
+            raise CliError(str(cause)) from error
+        if isinstance(cause, JetStreamError):
+            message = f"the flow ended: {cause}. `vitals doctor` says what runs; `vitals flow` continues where it was."
+            raise CliError(message) from error
+    raise error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and what it was raised from."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__ or following.__context__

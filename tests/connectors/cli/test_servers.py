@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from bytewax.recovery import init_db_dir
 
 from connectors.cli.demo import demo_settings
 from connectors.devices import samples
@@ -172,3 +173,47 @@ def test_the_demo_takes_other_ports_when_the_usual_ones_are_taken(tmp_path):
     assert settings.streams.log_time == "header"
     assert first.startswith("nats://127.0.0.1:")
     assert settings.stack.data_dir == tmp_path
+
+
+@pytest.fixture
+def flow(server, monkeypatch, tmp_path):
+    """`vitals flow` on the server, without a database; its words go to a file."""
+    monkeypatch.setenv("VITALS_QUESTDB__ENABLED", "false")
+    monkeypatch.setenv("VITALS_STACK__DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "")
+    ensure_streams(server.settings(log_time="header"))
+    recovery = tmp_path / "data" / "recovery"
+    recovery.mkdir(parents=True)
+    init_db_dir(recovery, 1)
+    words = tmp_path / "words"
+    command = [sys.executable, "-m", "connectors.cli", "flow"]
+    with words.open("wb") as file, subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file) as process:
+        until(lambda: readers(server) == 8 or process.poll() is not None)
+        yield process, words
+        process.kill()
+
+
+def readers(server):
+    async def count():
+        client = await connect(server.settings().nats, "test")
+        found = len(await client.jetstream().consumers_info("VITALS"))
+        await client.close()
+        return found
+
+    return asyncio.run(count())
+
+
+def test_the_flow_stops_in_words_on_ctrl_c(flow):
+    process, words = flow
+    process.send_signal(2)
+    assert process.wait(30) == 130
+    assert words.read_text().endswith("stopped; `vitals flow` continues where it was\n")
+    assert "Traceback" not in words.read_text()
+
+
+def test_the_flow_says_that_it_lost_the_server(flow, server):
+    process, words = flow
+    server.kill()
+    assert process.wait(60) == 1
+    assert "vitals: the flow ended: " in words.read_text()
+    assert "`vitals flow` continues where it was" in " ".join(words.read_text().split())
