@@ -1,6 +1,7 @@
 """QuestDB killed under load: alerts keep coming within a second, and afterwards no row is missing."""
 
 import asyncio
+import os
 import threading
 import time
 
@@ -12,7 +13,9 @@ from tests.faults.whole import Live, Whole, doubles
 from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(400)]
-PATIENTS, SECONDS, OUTAGE_S = 50, 60, 30.0
+# Half a minute in CI; VITALS_OUTAGE_S=120 is the long run.
+OUTAGE_S = float(os.environ.get("VITALS_OUTAGE_S", "30"))
+PATIENTS, SECONDS = 50, int(OUTAGE_S) + 30
 
 
 def test_a_dead_database_delays_no_alert_and_loses_no_row(nats_server, own_questdb, tmp_path):
