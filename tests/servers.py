@@ -2,28 +2,16 @@
 
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from connectors.local.artefacts import java_binary, nats_server_binary, questdb_jar
+from connectors.local.ports import free_ports
 from connectors.local.process import ServerProcess
 from connectors.local.servers import nats_healthy, nats_process, questdb_config, questdb_healthy, questdb_process
 from connectors.questdb.reads import QuestDBReader
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
 from tests.waiting import until
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
-    finally:
-        for probe in sockets:
-            probe.close()
 
 
 def pause_process(pid: int) -> None:

@@ -13,9 +13,9 @@ import pytest
 from bytewax.recovery import init_db_dir
 
 from connectors.jetstream import ensure_streams
+from connectors.local.ports import free_ports
 from dataflows._native import partition_of
 from tests.connectors.jetstream.tools import Admin, frame, open_publisher, wait_for
-from tests.servers import free_ports
 
 pytestmark = pytest.mark.services
 

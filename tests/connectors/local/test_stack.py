@@ -13,13 +13,13 @@ import psycopg
 import pytest
 
 from connectors.local.artefacts import questdb_jar
+from connectors.local.ports import free_ports
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_is_free, start_time
 from connectors.local.servers import nats_healthy, questdb_healthy
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
 from dataflows.contracts.tables import TABLES
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
-from tests.servers import free_ports
 
 pytestmark = pytest.mark.services
 
