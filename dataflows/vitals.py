@@ -27,8 +27,7 @@ def build(settings: Settings) -> Dataflow:
     refused = op.filter_map_value("refused", checked, as_reject)
 
     signals = op.stateful_batch("signals", items, lambda resume: signals_step(settings.flow.reorder_s, resume))
-    findings = op.filter_value("findings", signals, has_events)
-    alerts = op.stateful_batch("judge", findings, judge_step)
+    alerts = op.stateful_batch("judge", signals, judge_step)
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)
     rejects = op.merge("rejects", refused, contradictions)
 
@@ -83,11 +82,6 @@ def as_items(checked: Items | Reject) -> Items | None:
 def as_reject(checked: Items | Reject) -> Reject | None:
     """What did not."""
     return checked if isinstance(checked, Reject) else None
-
-
-def has_events(output: Output) -> bool:
-    """Whether the judge has anything to hear."""
-    return output.has_events
 
 
 def has_rows(output: Output) -> bool:

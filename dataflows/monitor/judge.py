@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dataflows._native import Command, Detection
+from dataflows._native import Answers, Command, Detection, Output, Reading
 from dataflows.alerts.alert import Alert, State, alert_id
 from dataflows.alerts.rules import RULES
 
 _VERSION = 1
+
+Event = Detection | Command | Reading | Answers
 
 
 class _Episode(msgspec.Struct, array_like=True):
@@ -36,11 +38,16 @@ class Judge:
     def __init__(self) -> None:
         self._episodes: dict[str, _Episode] = {}
 
-    def on_events(self, tenant: str, patient: str, events: Sequence[Detection | Command]) -> list[Alert]:
-        """Takes what the step `signals` found, in log order."""
+    def on_output(self, output: Output) -> list[Alert]:
+        """Takes what the step `signals` says of a list, also of one that held nothing but ticks."""
+        events = output.events if output.has_events else ()
+        return self.on_events(output.tenant, output.patient, events, output.log_ns)
+
+    def on_events(self, tenant: str, patient: str, events: Sequence[Event], log_ns: int) -> list[Alert]:
+        """Takes events in log order, then log time: it has come to `log_ns` when the last of them is over."""
         alerts = []
         for event in events:
-            if isinstance(event, Command) or event.rule not in RULES:
+            if isinstance(event, Command | Reading | Answers) or event.rule not in RULES:
                 continue
             alert = self._judge(tenant, patient, event)
             if alert is not None:

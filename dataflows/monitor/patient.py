@@ -29,7 +29,7 @@ class Patient:
     def on_items(self, items: Items) -> tuple[Output, list[Alert]]:
         """Takes checked items in log order."""
         output = self._signals.on_items(items)
-        return output, self._judge.on_events(output.tenant, output.patient, output.events)
+        return output, self._judge.on_output(output)
 
     def snapshot(self) -> tuple[bytes, bytes]:
         """State of both steps."""

@@ -53,7 +53,7 @@ class JudgeStep(StatefulBatchLogic[Output, Alert, bytes]):
         """Outputs of one patient, in log order."""
         alerts: list[Alert] = []
         for output in values:
-            alerts += self._judge.on_events(output.tenant, output.patient, output.events)
+            alerts += self._judge.on_output(output)
         return alerts, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:

@@ -36,9 +36,9 @@ def finding(**changes):
 
 def test_a_condition_raises_once_and_clears_once():
     judge = Judge()
-    raised = judge.on_events("main", "p1", [finding(), finding(onset=10_999)])
+    raised = judge.on_events("main", "p1", [finding(), finding(onset=10_999)], 0)
     assert [(alert.state.value, alert.transition) for alert in raised] == [("raised", 0)]
-    cleared = judge.on_events("main", "p1", [finding(raised=False, value=7.5), finding(raised=False)])
+    cleared = judge.on_events("main", "p1", [finding(raised=False, value=7.5), finding(raised=False)], 0)
     assert [(alert.state.value, alert.transition, alert.onset) for alert in cleared] == [("cleared", 1, 10_500)]
     assert cleared[0].alert_id == raised[0].alert_id
     assert cleared[0].message_id == f"{raised[0].alert_id}.1"
@@ -47,14 +47,14 @@ def test_a_condition_raises_once_and_clears_once():
 def test_a_condition_that_flickers_at_one_onset_is_one_alert_with_more_transitions():
     judge = Judge()
     events = [finding(), finding(raised=False), finding(), finding(raised=False), finding(onset=99)]
-    alerts = judge.on_events("main", "p1", events)
+    alerts = judge.on_events("main", "p1", events, 0)
     assert [alert.transition for alert in alerts] == [0, 1, 2, 3, 0]
     assert len({alert.message_id for alert in alerts}) == 5
 
 
 def test_devices_do_not_share_an_alert():
     judge = Judge()
-    alerts = judge.on_events("main", "p1", [finding(), finding(device="other"), finding(rule="pause")])
+    alerts = judge.on_events("main", "p1", [finding(), finding(device="other"), finding(rule="pause")], 0)
     assert len({alert.alert_id for alert in alerts}) == 3
 
 
@@ -62,7 +62,7 @@ def test_the_leads_of_a_device_speak_of_one_heart():
     judge = Judge()
     other = {"signal": "ecg_v5", "onset": 10_498}
     events = [finding(), finding(**other), finding(raised=False, **other), finding(raised=False), finding(**other)]
-    alerts = judge.on_events("main", "p1", events)
+    alerts = judge.on_events("main", "p1", events, 0)
     assert [(alert.signal, alert.state.value) for alert in alerts] == [
         ("ecg_ii", "raised"),
         ("ecg_ii", "cleared"),
@@ -71,7 +71,7 @@ def test_the_leads_of_a_device_speak_of_one_heart():
 
 
 def test_identity_and_body_are_a_function_of_the_log():
-    first, again = (Judge().on_events("main", "p1", [finding()])[0] for _ in range(2))
+    first, again = (Judge().on_events("main", "p1", [finding()], 0)[0] for _ in range(2))
     assert first.body() == again.body()
     assert first.alert_id == "a1558d22-e125-5a4f-a17a-562c801ef82a"
     assert first.subject() == "alerts.v1.main.p1.asystole"
@@ -82,11 +82,11 @@ def test_identity_and_body_are_a_function_of_the_log():
 
 def test_a_snapshot_carries_the_standing_alerts():
     judge = Judge()
-    judge.on_events("main", "p1", [finding()])
+    judge.on_events("main", "p1", [finding()], 0)
     restored = Judge.restore(judge.snapshot())
     assert restored.snapshot() == judge.snapshot()
-    assert restored.on_events("main", "p1", [finding()]) == []
-    assert len(restored.on_events("main", "p1", [finding(raised=False)])) == 1
+    assert restored.on_events("main", "p1", [finding()], 0) == []
+    assert len(restored.on_events("main", "p1", [finding(raised=False)], 0)) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x01", b"\x02\x00\x80", b"\x01\x00\xc1", b"\x01\x00\x92"])

@@ -129,6 +129,21 @@ def test_a_frame_that_contradicts_another_is_refused_and_the_rest_goes_on():
     assert rejects == [500]
 
 
+def test_the_judge_hears_each_reading_once_in_the_canonical_unit_and_knows_the_late_ones():
+    oximeter = NumericFramer(Origin("p1", "oximeter"))
+    frames = [oximeter.frame([Reading(pb.CODE_TEMP, 98.6, pb.UNIT_DEGF)], START_NS + n * SECOND_NS) for n in range(6)]
+    entries = [entry(frame, number) for number, frame in enumerate(frames)]
+    moved = (entries[2][0], 6, START_NS + 20 * SECOND_NS, entries[2][3])
+    again = (entries[4][0], 7, START_NS + 21 * SECOND_NS, entries[4][3])
+    steps = run([*entries[:2], *entries[3:], moved, again], Validator())
+    heard = [event for step in steps for event in step.output.events]
+    assert [(event.seq, event.stored) for event in heard] == [
+        (0, False), (1, False), (3, False), (4, False), (5, False), (2, True)
+    ]  # fmt: skip
+    assert {(event.code, event.unit, round(event.value, 6)) for event in heard} == {("temp", "Cel", 37.0)}
+    assert [event.ts_ns for event in heard[:2]] == [START_NS, START_NS + SECOND_NS]
+
+
 def test_late_and_stored_frames_are_kept_and_raise_nothing():
     entries = heart(40)
     ecg = [one for one in entries if b"ecg" in one[0]]

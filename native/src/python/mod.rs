@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod ecg;
+mod events;
 mod oximetry;
 mod puller;
 mod pulse;
@@ -13,6 +14,7 @@ mod wire;
 /// Adds every class and function of the module `dataflows._native`.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ecg::register(module)?;
+    events::register(module)?;
     oximetry::register(module)?;
     puller::register(module)?;
     pulse::register(module)?;

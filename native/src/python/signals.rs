@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use crate::signals::{self, Config, Event, ObservationRow, Observed, Origin, WaveRow};
 use crate::wire::{facts_of, ucum};
 
+use super::events::{Answers, Detection, Reading};
 use super::wire::{Command, Items, Reject};
 
 /// The step `signals` of one patient: order, clock, detectors. See `dataflows.monitor.signals`.
@@ -32,7 +33,8 @@ impl Signals {
             self.inner.on_items(&items.list, &mut inner);
             self.inner.log_ns()
         });
-        Output { tenant: items.tenant.clone(), patient: items.patient.clone(), log_ns, inner }
+        let log_seq = items.list.last().map_or(0, |item| item.place().0);
+        Output { tenant: items.tenant.clone(), patient: items.patient.clone(), log_seq, log_ns, inner }
     }
 
     /// Versioned snapshot.
@@ -65,6 +67,9 @@ pub struct Output {
     /// Patient.
     #[pyo3(get)]
     patient: String,
+    /// Sequence of the last item.
+    #[pyo3(get)]
+    log_seq: u64,
     /// Log time of the last item.
     #[pyo3(get)]
     log_ns: i64,
@@ -155,12 +160,14 @@ impl Output {
         Ok((stored, (self.rows(py)?,).into_pyobject(py)?))
     }
 
-    /// Detections and commands in log order.
+    /// Detections, commands, readings and answers in log order.
     #[getter]
     fn events(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let event = |event: &Event| match event {
             Event::Detection(found) => Detection { inner: found.clone() }.into_py_any(py),
             Event::Command(command) => Command::from(command).into_py_any(py),
+            Event::Reading(reading) => Reading { inner: reading.clone() }.into_py_any(py),
+            Event::Answers(answers) => Answers { inner: answers.clone() }.into_py_any(py),
         };
         self.inner.events.iter().map(event).collect()
     }
@@ -251,82 +258,8 @@ fn null_nan(value: f64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
-/// A condition began or ended.
-#[pyclass(module = "dataflows._native", frozen)]
-pub struct Detection {
-    inner: signals::Detection,
-}
-
-#[pymethods]
-impl Detection {
-    #[getter]
-    fn rule(&self) -> &'static str {
-        self.inner.rule
-    }
-    #[getter]
-    fn raised(&self) -> bool {
-        self.inner.raised
-    }
-    #[getter]
-    fn device(&self) -> &str {
-        &self.inner.origin.device
-    }
-    #[getter]
-    fn boot(&self) -> u64 {
-        self.inner.origin.boot
-    }
-    #[getter]
-    fn signal(&self) -> &'static str {
-        self.inner.origin.signal
-    }
-    #[getter]
-    fn seq(&self) -> u64 {
-        self.inner.origin.seq
-    }
-    #[getter]
-    fn code(&self) -> &'static str {
-        self.inner.code
-    }
-    #[getter]
-    fn onset(&self) -> u64 {
-        self.inner.onset
-    }
-    #[getter]
-    fn onset_ns(&self) -> i64 {
-        self.inner.onset_ns
-    }
-    #[getter]
-    fn value(&self) -> f64 {
-        self.inner.value
-    }
-    #[getter]
-    fn limit(&self) -> f64 {
-        self.inner.limit
-    }
-    #[getter]
-    fn evidence_ns(&self) -> (i64, i64) {
-        self.inner.evidence_ns
-    }
-    #[getter]
-    fn sample_ns(&self) -> i64 {
-        self.inner.sample_ns
-    }
-    #[getter]
-    fn log_seq(&self) -> u64 {
-        self.inner.log_seq
-    }
-    #[getter]
-    fn log_ns(&self) -> i64 {
-        self.inner.log_ns
-    }
-    fn __repr__(&self) -> String {
-        format!("Detection({:?})", self.inner)
-    }
-}
-
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Signals>()?;
-    module.add_class::<Output>()?;
-    module.add_class::<Detection>()
+    module.add_class::<Output>()
 }

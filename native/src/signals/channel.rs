@@ -10,7 +10,7 @@ use super::anchors::{Anchor, Anchors};
 use super::lead::Lead;
 use super::numeric::Numeric;
 use super::order::{Sequencer, Turn};
-use super::output::Output;
+use super::output::{AnswersEvent, Event, Output, ReadingEvent};
 use super::place::Place;
 
 /// Silence of the current boot after which a lower boot counter is believed.
@@ -88,6 +88,7 @@ impl Channel {
             log_ns,
             silent: frame.stored,
         };
+        tell(frame, frame.stored, &at, out);
         match (&mut self.detectors, &frame.body) {
             (Detectors::Lead(lead), Body::Wave(wave)) => {
                 let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample)));
@@ -98,6 +99,20 @@ impl Channel {
             }
             _ => {}
         }
+    }
+
+    /// Tells the judge of a frame whose turn is over: what it says counts, and pages nobody.
+    pub fn tell_late(&self, frame: &Frame, out: &mut Output) {
+        let at = Place {
+            device: &self.device,
+            boot: frame.boot,
+            signal: signal_name(self.signal),
+            anchors: &self.anchors,
+            log_seq: frame.log_seq,
+            log_ns: frame.log_ns,
+            silent: true,
+        };
+        tell(frame, true, &at, out);
     }
 
     /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one. Readings
@@ -163,5 +178,30 @@ impl Channel {
             }
         }
         Ok(channel)
+    }
+}
+
+/// Readings and answers, as the judge hears of them.
+fn tell(frame: &Frame, stored: bool, at: &Place<'_>, out: &mut Output) {
+    let (log_seq, log_ns) = (at.log_seq, at.log_ns);
+    match &frame.body {
+        Body::Wave(_) => {}
+        Body::Readings(readings) => {
+            out.events.extend(readings.iter().zip(frame.first_sample..).map(|(reading, index)| {
+                let (origin, ts) = (at.origin(frame.seq), reading.device_ns);
+                Event::Reading(ReadingEvent { origin, reading: *reading, index, ts, stored, log_seq, log_ns })
+            }))
+        }
+        Body::Answers { instrument, version, mode, answers } => out.events.push(Event::Answers(AnswersEvent {
+            origin: at.origin(frame.seq),
+            instrument: instrument.clone(),
+            version: version.clone(),
+            mode: mode.clone(),
+            answers: answers.clone(),
+            ts: frame.device_ns,
+            stored,
+            log_seq,
+            log_ns,
+        })),
     }
 }

@@ -14,6 +14,6 @@ mod place;
 
 pub use monitor::{Config, Signals};
 pub use output::{
-    BeatRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed, Origin, Output, QualityRow,
-    WaveRow,
+    AnswersEvent, BeatRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed, Origin,
+    Output, QualityRow, ReadingEvent, WaveRow,
 };

@@ -110,7 +110,9 @@ impl Signals {
             }
             None => out.counts.stored += 1,
         }
-        if verdict == Verdict::Fresh {
+        if verdict == Verdict::Late {
+            channel.tell_late(frame, out);
+        } else {
             channel.order.hold(frame.clone(), self.config.reorder_ns);
             while let Some(turn) = channel.order.take_ready() {
                 channel.process(&turn, (frame.log_seq, frame.log_ns), out);

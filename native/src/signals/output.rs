@@ -178,6 +178,48 @@ pub struct Detection {
     pub log_ns: i64,
 }
 
+/// A reading whose turn has come, or that came after it (`stored`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadingEvent {
+    /// Frame that holds it.
+    pub origin: Origin,
+    /// The reading.
+    pub reading: Reading,
+    /// Index of the observation.
+    pub index: u64,
+    /// Event time.
+    pub ts: i64,
+    /// Uploaded later or late: it is kept and counted, and pages nobody.
+    pub stored: bool,
+    /// Deciding message.
+    pub log_seq: u64,
+    /// Log time of the decision.
+    pub log_ns: i64,
+}
+
+/// A questionnaire whose turn has come, or that came after it (`stored`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswersEvent {
+    /// Frame that holds it.
+    pub origin: Origin,
+    /// Name of the instrument.
+    pub instrument: String,
+    /// Its version.
+    pub version: String,
+    /// How it was answered: app, ivr, proxy.
+    pub mode: String,
+    /// Item and value.
+    pub answers: Vec<(String, f64)>,
+    /// Event time.
+    pub ts: i64,
+    /// Uploaded later or late: it is kept and counted, and pages nobody.
+    pub stored: bool,
+    /// Deciding message.
+    pub log_seq: u64,
+    /// Log time of the decision.
+    pub log_ns: i64,
+}
+
 /// Something the judge has to know, in log order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -185,6 +227,10 @@ pub enum Event {
     Detection(Detection),
     /// A command of a person or program.
     Command(Command),
+    /// A reading of a device.
+    Reading(ReadingEvent),
+    /// A questionnaire of a person.
+    Answers(AnswersEvent),
 }
 
 /// How many frames became what. `received = stored + late + duplicate + rejected`.
