@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::proto::Signal;
-use crate::wire::{Body, Frame, SignalKind, kind_of, signal_name};
+use crate::wire::{Body, Frame, Reading, SignalKind, kind_of, signal_name};
 
 use super::anchors::{Anchor, Anchors};
 use super::lead::Lead;
@@ -187,10 +187,11 @@ fn tell(frame: &Frame, stored: bool, at: &Place<'_>, out: &mut Output) {
     match &frame.body {
         Body::Wave(_) => {}
         Body::Readings(readings) => {
-            out.events.extend(readings.iter().zip(frame.first_sample..).map(|(reading, index)| {
+            let event = |(reading, index): (&Reading, u64)| {
                 let (origin, ts) = (at.origin(frame.seq), reading.device_ns);
                 Event::Reading(ReadingEvent { origin, reading: *reading, index, ts, stored, log_seq, log_ns })
-            }))
+            };
+            out.events.extend(readings.iter().zip(frame.first_sample..).map(event));
         }
         Body::Answers { instrument, version, mode, answers } => out.events.push(Event::Answers(AnswersEvent {
             origin: at.origin(frame.seq),
