@@ -174,6 +174,26 @@ CLOCK_SEGMENTS = Table(
     "MONTH",
     "ever",
 )
+SCORES = Table(
+    "scores",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("device", Kind.SYMBOL),
+        ("score", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("state", Kind.SYMBOL),
+        ("parts", Kind.VARCHAR),
+        ("limits_version", Kind.LONG),
+        ("sample_ns", Kind.LONG),
+        ("log_ns", Kind.LONG),
+        ("log_seq", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "device", "score"),
+    "DAY",
+    "rows",
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -186,5 +206,6 @@ TABLES: dict[str, Table] = {
         QUALITY,
         LATE_FRAMES,
         CLOCK_SEGMENTS,
+        SCORES,
     )
 }
