@@ -24,10 +24,11 @@ from traffic import NS, Ward, fill, publisher
 
 from connectors.jetstream.connection import connect
 from connectors.local.flow import FlowProcess, settings_environment
+from connectors.local.own import own_stack
 from connectors.local.ports import free_ports
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
-from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings
+from dataflows.settings import Settings
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CATCH_UP_S = 180.0
@@ -35,17 +36,9 @@ CATCH_UP_S = 180.0
 
 def stack_settings(folder: Path, *, questdb: bool) -> tuple[Settings, int]:
     """Settings of a stack of its own on free ports, and a port for the flow's metrics."""
-    nats, http, pg, health, api = free_ports(5)
-    settings = Settings(
-        nats=NatsSettings(url=f"nats://127.0.0.1:{nats}"),
-        questdb=QuestDBSettings(
-            enabled=questdb,
-            http_url=f"http://127.0.0.1:{http}",
-            pg_dsn=f"host=127.0.0.1 port={pg} user=admin password=quest dbname=qdb",
-        ),
-        stack=StackSettings(data_dir=folder, questdb_health_port=health, snapshot_interval_s=1),
-    )
-    return settings, api
+    *ports, metrics = free_ports(5)
+    settings = own_stack(Settings(), folder, ports)
+    return settings.model_copy(update={"questdb": settings.questdb.model_copy(update={"enabled": questdb})}), metrics
 
 
 def cpu_s(pid: int) -> float:

@@ -86,6 +86,20 @@ class StackSettings(BaseModel):
     snapshot_interval_s: int = Field(2, ge=1, description="How often the flow of the local stack snapshots its state.")
 
 
+class RunSettings(BaseModel):
+    """`vitals run`: the flow's processes, kept running."""
+
+    processes: int = Field(1, ge=1, le=64, description="Processes of the flow on this machine.")
+    workers: int = Field(1, ge=1, le=64, description="Worker threads in each process.")
+    drainer: bool = Field(True, description="Whether the drainer of SPILL runs beside the flow.")
+    health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
+    health_port: int = Field(9400, ge=0, le=65535, description="Port of the health endpoint; 0 takes a free one.")
+    silent_s: float = Field(15.0, gt=0, description="No progress for this long is reported as a silent pipeline.")
+    drain_s: float = Field(20.0, gt=0, description="How long SIGTERM waits for the flow to end its epoch.")
+    healthy_s: float = Field(60.0, gt=0, description="After this long without a death the back-off starts anew.")
+    backoff_max_s: float = Field(30.0, gt=0, description="Longest pause before the flow is started again.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -96,6 +110,7 @@ class Settings(BaseSettings):
     questdb: QuestDBSettings = QuestDBSettings()
     flow: FlowSettings = FlowSettings()
     stack: StackSettings = StackSettings()
+    run: RunSettings = RunSettings()
 
     @classmethod
     def settings_customise_sources(

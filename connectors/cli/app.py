@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from connectors.cli import alerts, batch, demo, doctor, replay, stack
+from connectors.cli import alerts, batch, demo, doctor, replay, run, stack
 from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
 from connectors.devices.publisher import PublishError
@@ -18,6 +18,7 @@ from connectors.devices.recording import RecordingError
 from connectors.jetstream.streams import StreamSetupError
 from connectors.local.process import StackError
 from connectors.questdb.http import QueryError, QuestDBUnavailableError
+from dataflows.monitor.state import StateRefusedError
 
 app = typer.Typer(
     name="vitals",
@@ -26,7 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-SAID = (CliError, RecordingError, PublishError, StackError, StreamSetupError, QuestDBUnavailableError, QueryError)
+SAID = (
+    *(CliError, RecordingError, PublishError, StackError, StreamSetupError, StateRefusedError),
+    *(QuestDBUnavailableError, QueryError),
+)
 """Errors whose message is written for people; anything else is a defect and shows its traceback."""
 
 
@@ -61,6 +65,8 @@ def settings_command(
 app.command("demo")(demo.demo)
 app.command("up")(stack.up)
 app.command("flow")(stack.flow)
+app.command("run")(run.run)
+app.command("watch")(run.watch)
 app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)

@@ -22,15 +22,15 @@ from connectors.cli.replay import progress_bar, read_recordings, run
 from connectors.devices.plan import Plan
 from connectors.devices.recording import Recording
 from connectors.devices.samples import ALL
-from connectors.local.flow import LOOPBACK, FlowProcess
+from connectors.local.flow import FlowProcess
+from connectors.local.own import SMALL_STREAMS, own_stack
+from connectors.local.ports import LOOPBACK
 from connectors.local.process import StackError, end_leftover, port_is_free
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
-from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings
+from dataflows.settings import Settings
 
 _CATCH_UP_S = 120.0
-_SMALL = {"vitals_max_bytes": 1 << 30, "rejected_max_bytes": 1 << 28, "spill_max_bytes": 1 << 28}
-"""JetStream reserves what a stream may hold, and the usual sizes are a ward's: a laptop's disk may not have them."""
 _TABLES = ("observations", "waveforms", "beats", "desaturations", "alerts", "quality", "late_frames")
 
 
@@ -48,22 +48,10 @@ def demo_settings(folder: Path) -> tuple[Settings, int]:
         The settings, and a port for the flow's metrics.
     """
     taken: set[int] = set()
-    nats, http, pg, health, api = (_port(port, taken) for port in (4222, 9000, 8812, 9003, 3030))
-    base = load_settings()
-    settings = base.model_copy(
-        update={
-            "nats": NatsSettings(url=f"nats://{LOOPBACK}:{nats}"),
-            "streams": base.streams.model_copy(update={"log_time": "header", **_SMALL}),
-            "questdb": QuestDBSettings(
-                http_url=f"http://{LOOPBACK}:{http}",
-                pg_dsn=f"host={LOOPBACK} port={pg} user=admin password=quest dbname=qdb",
-            ),
-            "stack": StackSettings(
-                data_dir=folder, questdb_health_port=health, cache_dir=base.stack.cache_dir, snapshot_interval_s=1
-            ),
-        }
-    )
-    return settings, api
+    *ports, metrics = (_port(port, taken) for port in (4222, 9000, 8812, 9003, 3030))
+    settings = own_stack(load_settings(), folder, ports)
+    streams = settings.streams.model_copy(update={"log_time": "header", **SMALL_STREAMS})
+    return settings.model_copy(update={"streams": streams}), metrics
 
 
 def make_anew(folder: Path) -> None:

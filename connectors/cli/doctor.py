@@ -21,7 +21,7 @@ from connectors.cli.console import CliError, console, load_settings, nats_client
 from connectors.jetstream.streams import differences, stream_configs
 from connectors.local.artefacts import java_binary, nats_server_binary
 from connectors.local.process import StackError
-from connectors.local.stack import Stack
+from connectors.local.recovery import RecoveryStore
 from connectors.questdb.http import QueryError, QuestDBHttp, QuestDBUnavailableError
 from connectors.questdb.reads import QuestDBReader
 from dataflows.contracts.tables import TABLES
@@ -100,18 +100,18 @@ def configured(settings: Settings) -> Iterator[Finding]:
     source = f"{file.absolute()}" if file.exists() else f"no {file}"
     yield Finding("settings", "ok", f"{source}; environment: {', '.join(names) or 'nothing'}")
     recovery = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
-    local = Stack(settings).recovery_dir
-    parts = len(list(local.glob("part-*.sqlite3")))
+    store = RecoveryStore(settings.stack.data_dir.absolute() / "recovery", settings)
+    local, parts = store.folder, len(store.files())
     if recovery is not None:
         there = len(list(Path(recovery).glob("part-*.sqlite3")))
         state: State = "ok" if there else "problem"
         mend = "" if there else ": it has no partitions, make them with `python -m bytewax.recovery DIRECTORY 2`"
         yield Finding("recovery", state, f"{recovery} (BYTEWAX_RECOVERY_DIRECTORY), {there} partitions{mend}")
     elif parts:
-        text = f"{local}, {parts} partitions; `vitals flow` uses it, the bare flow needs what `vitals up` prints"
+        text = f"{local}, {parts} partitions; `vitals run` uses it, the bare flow needs what `vitals up` prints"
         yield Finding("recovery", "ok", text)
     else:
-        yield Finding("recovery", "note", f"no store in {local} yet: `vitals up` makes it")
+        yield Finding("recovery", "note", f"no store in {local} yet: `vitals up` or `vitals run` makes it")
 
 
 async def nats_findings(settings: Settings) -> AsyncIterator[Finding]:

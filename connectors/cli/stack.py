@@ -1,17 +1,17 @@
 """`vitals up` and `vitals flow`: the local stack, and the dataflow on it."""
 
 import os
-import runpy
-import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from bytewax.errors import BytewaxRuntimeError
 
 from connectors.cli.console import CliError, load_settings, say
-from connectors.local.stack import Stack, run_stack
-from dataflows._native import JetStreamError, LostRangeError
+from connectors.local.recovery import RecoveryStore
+from connectors.local.stack import run_stack
+from connectors.local.worker import REFUSED, causes, run_flow, verdict
+from dataflows._native import JetStreamError
+from dataflows.monitor.state import StateRefusedError
 
 
 def up() -> None:
@@ -26,47 +26,38 @@ def up() -> None:
 def flow(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker threads; more than the cores is of no use.")] = 1,
 ) -> None:
-    """Run the dataflow on the local stack, resuming where it stopped.
+    """Run the dataflow once in this terminal, resuming where it stopped.
 
     The same as `python -m bytewax.run dataflows.vitals` with the recovery settings that `vitals up` prints. It ends
-    when it loses NATS, rather than go on with a hole; started again it continues exactly there.
+    when it loses NATS, rather than go on with a hole; started again it continues exactly there. `vitals run` does that
+    by itself.
     """
-    stack = Stack(load_settings())
-    if not any(stack.recovery_dir.glob("part-*.sqlite3")):
-        message = f"there is no recovery store in {stack.recovery_dir}: start the stack first with `vitals up`"
-        raise CliError(message)
-    os.environ.update(stack.environment())
-    sys.argv = ["bytewax.run", "dataflows.vitals", "-w", str(workers)]
-    say("the flow runs; Ctrl-C stops it")
-    try:
-        runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
-    except (BytewaxRuntimeError, JetStreamError) as error:
-        _explain(error)
+    settings = load_settings()
+    recovery = RecoveryStore(settings.stack.data_dir.absolute() / "recovery", settings)
+    with recovery.held():
+        recovery.prepare()
+        os.environ.update(recovery.environment())
+        say("the flow runs; Ctrl-C stops it")
+        try:
+            run_flow(["dataflows.vitals", "-w", str(workers)])
+        except (BytewaxRuntimeError, JetStreamError, StateRefusedError) as error:
+            _explain(error)
 
 
 def _explain(error: Exception) -> None:
     """Says in words why the flow ended; what is no known end goes on with its traceback.
 
     Raises:
-        CliError: The log or a stream was lost.
+        CliError: The log or a stream was lost, or the recovery state cannot be used.
         Exit: It was stopped.
     """
-    causes = list(_causes(error))
-    if any("signal received" in str(cause) for cause in causes):
+    if any("signal received" in str(cause) for cause in causes(error)):
         say("stopped; `vitals flow` continues where it was")
         raise typer.Exit(130) from None
-    for cause in causes:
-        if isinstance(cause, LostRangeError):
-            raise CliError(str(cause)) from error
-        if isinstance(cause, JetStreamError):
-            message = f"the flow ended: {cause}. `vitals doctor` says what runs; `vitals flow` continues where it was."
-            raise CliError(message) from error
+    code, why = verdict(error)
+    if code == REFUSED:
+        raise CliError(why) from error
+    if why:
+        message = f"the flow ended: {why}. `vitals doctor` says what runs; `vitals flow` continues where it was."
+        raise CliError(message) from error
     raise error
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and what it was raised from."""
-    following: BaseException | None = error
-    while following is not None:
-        yield following
-        following = following.__cause__ or following.__context__

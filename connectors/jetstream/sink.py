@@ -12,6 +12,7 @@ from prometheus_client import Counter, Histogram
 
 from connectors.jetstream.connection import native_options
 from dataflows._native import Publisher
+from dataflows.monitor.state import refusing
 from dataflows.settings import NatsSettings
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                     self._writer, stream, first_seq, last_seq,
                 )  # fmt: skip
         else:
-            created_ns, seen = _read_state(resume_state)
+            with refusing(step_id):
+                created_ns, seen = _read_state(resume_state)
             if created_ns == self._created_ns:
                 from_seq = seen + 1
             else:
@@ -170,7 +172,7 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
 
         Raises:
             JetStreamError: No server or no such stream.
-            ValueError: The recovery state cannot be read.
+            StateRefusedError: The recovery state cannot be read.
         """
         publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))
         return JetStreamSinkPartition(publisher, self._stream, step_id, for_part, resume_state)

@@ -1,13 +1,15 @@
 """Reads the log into the flow: one source partition for each partition of VITALS."""
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from connectors.jetstream.connection import native_options
 from dataflows._native import Messages, Puller
+from dataflows.monitor.state import refusing
 from dataflows.settings import Settings
 
 Item = tuple[str, Messages]
@@ -19,7 +21,13 @@ LAG = Gauge("nats_lag_seconds", "Age of the last message taken, 0 when nothing i
 LAST_SEQ = Gauge("nats_last_seq", "Stream sequence up to which the partition was taken", _LABELS)
 SNAPSHOT_SEQ = Gauge("nats_snapshot_seq", "Stream sequence up to which the recovery state is durable", _LABELS)
 ROSTER = Gauge("nats_roster_patients", "Patients of the partition that get ticks", _LABELS)
+LOG_TIME = Gauge("nats_log_time_seconds", "Log time of the partition, s since 1970", _LABELS)
+EPOCHS = Counter("nats_epochs", "Epochs of the partition that every worker committed", _LABELS)
 _METRICS_S = 1.0
+
+DRAIN = threading.Event()
+"""Set by whoever wants this process's flow to end: every source partition then reports its end, Bytewax closes the
+epoch, snapshots everything and stops. A later start goes on from there."""
 
 
 class JetStreamPartition(StatefulSourcePartition[Item, bytes]):
@@ -36,14 +44,16 @@ class JetStreamPartition(StatefulSourcePartition[Item, bytes]):
         self._awake: datetime | None = None
         self._snapshot_seq: int | None = None
         self._metrics_at = 0.0
-        self._pending, self._lag, self._last_seq, self._durable_seq, self._roster = (
-            metric.labels(step_id, partition) for metric in (PENDING, LAG, LAST_SEQ, SNAPSHOT_SEQ, ROSTER)
+        self._pending, self._lag, self._last_seq, self._durable_seq, self._roster, self._log_time = (
+            metric.labels(step_id, partition) for metric in (PENDING, LAG, LAST_SEQ, SNAPSHOT_SEQ, ROSTER, LOG_TIME)
         )
+        self._epochs = EPOCHS.labels(step_id, partition)
 
     def next_batch(self) -> list[Item]:
         """Returns what arrived, one item a patient.
 
         Raises:
+            StopIteration: `DRAIN` is set.
             JetStreamError: The log cannot be read any further.
             LostRangeError: Retention removed messages before they were read.
         """
@@ -51,6 +61,9 @@ class JetStreamPartition(StatefulSourcePartition[Item, bytes]):
             # Bytewax polls again only after the epoch of the snapshot is committed by every worker.
             self._durable_seq.set(self._snapshot_seq)
             self._snapshot_seq = None
+            self._epochs.inc()
+        if DRAIN.is_set():
+            raise StopIteration
         batch = self._puller.poll(self._batch_messages)
         # All partitions of a worker wake in the same slots: one activation serves them all.
         self._awake = None if batch else self._next_slot()
@@ -61,6 +74,7 @@ class JetStreamPartition(StatefulSourcePartition[Item, bytes]):
             self._lag.set(self._puller.lag_s)
             self._last_seq.set(self._puller.last_seq)
             self._roster.set(self._puller.roster_size)
+            self._log_time.set(self._puller.log_ns / 1e9)
         return batch
 
     def _next_slot(self) -> datetime:
@@ -102,16 +116,17 @@ class JetStreamSource(FixedPartitionedSource[Item, bytes]):
         Raises:
             JetStreamError: No server, no such stream, or another number of partitions.
             LostRangeError: The stream no longer holds the position of the recovery state.
-            ValueError: The recovery state cannot be read.
+            StateRefusedError: The recovery state cannot be read.
         """
         settings = self._settings
-        puller = Puller(
-            native_options(settings.nats, f"{step_id} {for_part}"),
-            settings.streams.vitals,
-            int(for_part.rpartition("/p")[2]),
-            settings.streams.partitions,
-            state=resume_state,
-            roster_h=settings.flow.roster_h,
-            heartbeat_s=settings.nats.heartbeat_s,
-        )
+        with refusing(step_id):
+            puller = Puller(
+                native_options(settings.nats, f"{step_id} {for_part}"),
+                settings.streams.vitals,
+                int(for_part.rpartition("/p")[2]),
+                settings.streams.partitions,
+                state=resume_state,
+                roster_h=settings.flow.roster_h,
+                heartbeat_s=settings.nats.heartbeat_s,
+            )
         return JetStreamPartition(puller, settings, step_id, for_part)

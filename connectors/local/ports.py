@@ -2,8 +2,10 @@
 
 import socket
 
+LOOPBACK = "127.0.0.1"
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """Returns ports that nobody listens on now; all are held while they are found, so that they differ."""
     sockets = [socket.socket() for _ in range(count)]
     try:

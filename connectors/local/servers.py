@@ -6,11 +6,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from connectors.local.ports import LOOPBACK
 from connectors.local.process import ServerProcess
 from connectors.questdb.http import QueryError, QuestDBHttp, QuestDBUnavailableError
 from dataflows.settings import QuestDBSettings
 
-LOOPBACK = "127.0.0.1"
 _SMALL_MACHINE_CPUS = 4
 
 

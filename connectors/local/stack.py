@@ -16,14 +16,14 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 from urllib.parse import urlsplit
 
-from bytewax.recovery import init_db_dir
 from psycopg.conninfo import conninfo_to_dict
 
 from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
+from connectors.local.ports import LOOPBACK
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
+from connectors.local.recovery import RecoveryStore
 from connectors.local.servers import (
-    LOOPBACK,
     nats_healthy,
     nats_process,
     questdb_config,
@@ -33,10 +33,9 @@ from connectors.local.servers import (
 from connectors.questdb.drainer import DrainerThread
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
+from dataflows.monitor.state import StateRefusedError
 from dataflows.settings import Settings
 
-RECOVERY_PARTITIONS = 2
-"""SQLite files of the flow's recovery store; fixed when it is created."""
 _UNLIMITED_STREAMS_BYTES = 8 << 30
 """Room in the server's account for streams without a limit of bytes, such as ALERTS."""
 _START_S = 90.0
@@ -61,7 +60,7 @@ class Stack:
     def __init__(self, settings: Settings, say: Say = _print, cancel: threading.Event | None = None) -> None:
         self.settings = settings
         self.data_dir = settings.stack.data_dir.absolute()
-        self.recovery_dir = self.data_dir / "recovery"
+        self.recovery = RecoveryStore(self.data_dir / "recovery", settings)
         self._say = say
         self._cancel = cancel or threading.Event()
         self._servers: list[ServerProcess] = []
@@ -88,12 +87,7 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """Returns what the flow needs in its environment to resume where it was."""
-        return {
-            "BYTEWAX_RECOVERY_DIRECTORY": str(self.recovery_dir),
-            "BYTEWAX_SNAPSHOT_INTERVAL": str(self.settings.stack.snapshot_interval_s),
-            # Nobody copies the recovery files elsewhere, so nothing has to be kept for that.
-            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
-        }
+        return self.recovery.environment()
 
     def pids(self) -> dict[str, int]:
         """Returns the process of each server that was started here."""
@@ -224,11 +218,12 @@ class Stack:
             self._say(f"QuestDB: {line}")
 
     def _start_recovery(self) -> None:
-        self.recovery_dir.mkdir(parents=True, exist_ok=True)
-        # Bytewax's stub leaves the return type out.
-        if not any(self.recovery_dir.glob("part-*.sqlite3")):
-            init_db_dir(self.recovery_dir, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
-            self._say(f"Recovery: created in {self.recovery_dir}")
+        try:
+            made = self.recovery.prepare()
+        except StateRefusedError as error:
+            raise StackError(str(error)) from error
+        if made:
+            self._say(f"Recovery: created in {self.recovery.folder}")
 
     def _start_drainer(self) -> None:
         if self.settings.questdb.enabled:

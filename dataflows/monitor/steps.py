@@ -8,6 +8,7 @@ from prometheus_client import Counter
 from dataflows._native import Items, Output, Signals
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.judge import Judge
+from dataflows.monitor.state import refusing
 
 FRAMES = Counter("vitals_frames", "Frames by what became of them: stored, late, duplicate or rejected", ["result"])
 SAMPLES = Counter("vitals_samples", "Samples pushed into detectors")
@@ -62,11 +63,24 @@ class JudgeStep(StatefulBatchLogic[Output, Alert, bytes]):
 
 
 def signals_step(reorder_s: float, resume: bytes | None) -> SignalsStep:
-    """Builds the step for a patient, from a snapshot where there is one."""
-    signals = Signals(reorder_s=reorder_s) if resume is None else Signals.restore(resume, reorder_s=reorder_s)
-    return SignalsStep(signals)
+    """Builds the step for a patient, from a snapshot where there is one.
+
+    Raises:
+        StateRefusedError: The snapshot is damaged or of an unknown version.
+    """
+    if resume is None:
+        return SignalsStep(Signals(reorder_s=reorder_s))
+    with refusing("signals"):
+        return SignalsStep(Signals.restore(resume, reorder_s=reorder_s))
 
 
 def judge_step(resume: bytes | None) -> JudgeStep:
-    """Builds the step for a patient, from a snapshot where there is one."""
-    return JudgeStep(Judge() if resume is None else Judge.restore(resume))
+    """Builds the step for a patient, from a snapshot where there is one.
+
+    Raises:
+        StateRefusedError: The snapshot is damaged or of an unknown version.
+    """
+    if resume is None:
+        return JudgeStep(Judge())
+    with refusing("judge"):
+        return JudgeStep(Judge.restore(resume))

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from bytewax.recovery import init_db_dir
 
 from connectors.cli.demo import demo_settings
 from connectors.devices import samples
@@ -180,11 +179,7 @@ def flow(server, monkeypatch, tmp_path):
     """`vitals flow` on the server, without a database; its words go to a file."""
     monkeypatch.setenv("VITALS_QUESTDB__ENABLED", "false")
     monkeypatch.setenv("VITALS_STACK__DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "")
     ensure_streams(server.settings(log_time="header"))
-    recovery = tmp_path / "data" / "recovery"
-    recovery.mkdir(parents=True)
-    init_db_dir(recovery, 1)
     words = tmp_path / "words"
     command = [sys.executable, "-m", "connectors.cli", "flow"]
     with words.open("wb") as file, subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file) as process:

@@ -10,9 +10,11 @@ import pytest
 
 from connectors.devices import samples
 from connectors.devices.wfdb_record import read_wfdb
+from connectors.local.recovery import RecoveryStore
 from dataflows.detectors import QrsDetector
+from dataflows.settings import Settings
 
-COMMANDS = ("settings", "demo", "up", "flow", "replay", "alerts", "batch", "doctor")
+COMMANDS = ("settings", "demo", "up", "flow", "run", "watch", "replay", "alerts", "batch", "doctor")
 
 
 def test_the_command_without_arguments_lists_what_there_is(vitals):
@@ -45,10 +47,13 @@ def test_without_a_server_it_says_how_to_get_one(vitals, nowhere, command):
     assert "Traceback" not in err
 
 
-def test_the_flow_wants_its_recovery_store(vitals):
+def test_the_flow_refuses_a_recovery_store_of_another_log(vitals, monkeypatch, tmp_path):
+    monkeypatch.setenv("VITALS_STACK__DATA_DIR", str(tmp_path))
+    RecoveryStore(tmp_path / "recovery", Settings()).prepare()
+    monkeypatch.setenv("VITALS_STREAMS__PARTITIONS", "4")
     code, _, err = vitals("flow")
     assert code == 1
-    assert "start the stack first with `vitals up`" in err
+    assert "is of log_partitions 8, this flow is of 4" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("command", ["replay", "batch"])

@@ -1,0 +1,123 @@
+"""The flow's recovery store: made once, checked at every start, refused in words when it cannot be continued.
+
+Bytewax keeps state in SQLite files whose number is fixed when they are made. Beside them lies a stamp that says what
+wrote them, because Bytewax itself would start on files of another log or version and misread or miss state.
+"""
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from bytewax.recovery import init_db_dir
+
+from dataflows.monitor.state import StateRefusedError
+from dataflows.settings import Settings
+
+PARTITIONS = 2
+"""SQLite files of a new store."""
+FORMAT = 1
+_STAMP = "vitals-recovery.json"
+
+
+class RecoveryStore:
+    """A folder with the state of a flow.
+
+    Args:
+        folder: Where it lies.
+        settings: The log that the state belongs to.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self._snapshot_interval_s = settings.stack.snapshot_interval_s
+        self._expected: dict[str, object] = {
+            "format": FORMAT,
+            "bytewax": version("bytewax"),
+            "log": settings.streams.vitals,
+            "log_partitions": settings.streams.partitions,
+        }
+
+    def files(self) -> list[Path]:
+        """SQLite files that are there."""
+        return sorted(self.folder.glob("part-*.sqlite3"))
+
+    def prepare(self) -> bool:
+        """Makes the store where there is none, else checks that the flow may continue on it.
+
+        Returns:
+            Whether it was made now.
+
+        Raises:
+            StateRefusedError: It is damaged, incomplete, or belongs to another version or log.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.files():
+            # Bytewax's stub leaves the return type out.
+            init_db_dir(self.folder, PARTITIONS)  # type: ignore[no-untyped-call]
+            (self.folder / _STAMP).write_text(json.dumps(self._expected | {"partitions": PARTITIONS}) + "\n")
+            return True
+        problem = self._stamp_problem() or next(filter(None, map(self._file_problem, self.files())), "")
+        if problem:
+            message = (
+                f"the recovery store in {self.folder} {problem}. Run what wrote it, or move the folder away: the flow "
+                "then starts from the stream's first message, and the sinks leave out what is written already"
+            )
+            raise StateRefusedError(message)
+        return False
+
+    def _stamp_problem(self) -> str:
+        """Returns in words how the stamp differs from this flow; "" where it does not."""
+        stamp = self.folder / _STAMP
+        try:
+            found = json.loads(stamp.read_text())
+        except FileNotFoundError:
+            return "has no stamp that says which log and version it belongs to"
+        except ValueError:
+            return f"has an unreadable stamp {stamp.name}"
+        for name, expected in self._expected.items():
+            if found.get(name) != expected:
+                return f"is of {name} {found.get(name)!r}, this flow is of {expected!r}"
+        return self._count_problem(int(found.get("partitions", 0)))
+
+    def _file_problem(self, file: Path) -> str:
+        """Returns in words what is wrong with a file; "" where nothing is."""
+        try:
+            with closing(sqlite3.connect(file)) as connection:
+                verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                (count,) = connection.execute("SELECT part_count FROM parts LIMIT 1").fetchone() or (0,)
+        except sqlite3.Error as error:
+            return f"is damaged: {file.name}: {error}"
+        return f"is damaged: {file.name}: {verdict}" if verdict != "ok" else self._count_problem(int(count))
+
+    def _count_problem(self, made_with: int) -> str:
+        there = len(self.files())
+        return "" if made_with == there else f"was made with {made_with} files, {there} are there"
+
+    def environment(self) -> dict[str, str]:
+        """Returns what a process of the flow needs in its environment."""
+        return {
+            "BYTEWAX_RECOVERY_DIRECTORY": str(self.folder),
+            "BYTEWAX_SNAPSHOT_INTERVAL": str(self._snapshot_interval_s),
+            # Nobody copies the recovery files elsewhere, so nothing has to be kept for that.
+            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
+        }
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps a second supervisor off the store for the time of a `with`.
+
+        Raises:
+            StateRefusedError: Another one has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another flow runs on the recovery store in {self.folder}: two would write each alert twice"
+                raise StateRefusedError(message) from None
+            yield
