@@ -194,6 +194,31 @@ SCORES = Table(
     "DAY",
     "rows",
 )
+TRENDS = Table(
+    "trends",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("code", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("baseline", Kind.DOUBLE),
+        ("spread", Kind.DOUBLE),
+        ("ewma", Kind.DOUBLE),
+        ("cusum_up", Kind.DOUBLE),
+        ("cusum_down", Kind.DOUBLE),
+        ("slope_per_h", Kind.DOUBLE),
+        ("slope_low", Kind.DOUBLE),
+        ("slope_high", Kind.DOUBLE),
+        ("confidence", Kind.DOUBLE),
+        ("in_alarm", Kind.BOOLEAN),
+        ("log_ns", Kind.LONG),
+        ("log_seq", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "code"),
+    "DAY",
+    "rows",
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -207,5 +232,6 @@ TABLES: dict[str, Table] = {
         LATE_FRAMES,
         CLOCK_SEGMENTS,
         SCORES,
+        TRENDS,
     )
 }
