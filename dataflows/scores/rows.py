@@ -10,7 +10,7 @@ from dataflows.scores.episodes import Anchor
 
 def score_row(
     score: str,
-    value: float,
+    value: float | None,
     anchor: Anchor,
     context: Context,
     *,
@@ -23,7 +23,7 @@ def score_row(
 
     Args:
         score: Name of the score.
-        value: Total or figure.
+        value: Total or figure; None where there is none.
         anchor: Message that decided.
         context: The patient.
         parts: What it is made of, and what is missing.
