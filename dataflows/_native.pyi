@@ -33,6 +33,7 @@ __all__ = [
     "RhythmEvent",
     "RhythmMonitor",
     "Signals",
+    "SignalsConfig",
     "SpO2Alarm",
     "SpO2Bank",
     "SpO2Indices",
@@ -592,10 +593,37 @@ def rejection_reasons() -> list[tuple[str, str]]:
 # --- signals --------------------------------------------------------------------------------------------------------
 
 @final
+class SignalsConfig:
+    """What is configured for `Signals`. Outputs depend on it, so a replay needs the same.
+
+    Args:
+        reorder_s: How long, in log time, a missing frame is waited for, 0 to 60 s.
+        silence_wave_s: After this long without a frame a wave is silent; 0 switches the alarm off.
+        silence_reading_s: The same for readings, at least three times their own longest pause.
+        frames_per_s: Frames that a device may send a second of log time; what is over it is `over_rate`.
+        bytes_per_s: Bytes that it may send a second.
+        burst_s: So many seconds of both may come at once.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __new__(
+        cls,
+        *,
+        reorder_s: float = 2.0,
+        silence_wave_s: float = 10.0,
+        silence_reading_s: float = 60.0,
+        frames_per_s: float = 100.0,
+        bytes_per_s: float = 262144.0,
+        burst_s: float = 200.0,
+    ) -> SignalsConfig: ...
+
+@final
 class Signals:
     """The step `signals` of one patient: order, clock, detectors."""
 
-    def __new__(cls, *, reorder_s: float = 2.0) -> Signals: ...
+    def __new__(cls, config: SignalsConfig | None = None) -> Signals: ...
     def on_items(self, items: Items) -> Output:
         """Takes items in log order and returns what they led to."""
 
@@ -603,7 +631,7 @@ class Signals:
         """Versioned snapshot."""
 
     @staticmethod
-    def restore(snapshot: bytes, *, reorder_s: float = 2.0) -> Signals:
+    def restore(snapshot: bytes, config: SignalsConfig | None = None) -> Signals:
         """The patient of a snapshot; ValueError where it is damaged or of an unknown version."""
 
 @final

@@ -73,6 +73,13 @@ class FlowSettings(BaseModel):
     poll_ms: float = Field(3.0, gt=0, description="How often an idle source partition is polled.")
     max_ahead_s: float = Field(300.0, gt=0, description="A device clock further ahead of log time is rejected.")
     reorder_s: float = Field(2.0, gt=0, description="How long, in log time, a missing frame is waited for.")
+    silence_wave_s: float = Field(10.0, ge=0, description="A wave without a frame for this long is silent; 0: never.")
+    silence_reading_s: float = Field(
+        60.0, ge=0, description="The same for readings, at least three times their own longest pause."
+    )
+    device_frames_per_s: float = Field(100.0, gt=0, description="Frames a device may send a second of log time.")
+    device_bytes_per_s: float = Field(262144.0, gt=0, description="Bytes a device may send a second of log time.")
+    device_burst_s: float = Field(200.0, gt=0, description="So many seconds of both a device may send at once.")
     roster_h: float = Field(24.0, gt=0, description="A patient without a frame for this long gets no more ticks.")
 
 

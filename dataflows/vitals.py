@@ -14,6 +14,7 @@ from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage, nat
 from connectors.questdb.sink import QuestDBSink
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
 from dataflows.alerts.alert import Alert
+from dataflows.monitor.patient import signals_config
 from dataflows.monitor.steps import REJECTED, judge_step, signals_step
 from dataflows.settings import Settings
 
@@ -26,7 +27,7 @@ def build(settings: Settings) -> Dataflow:
     items = op.filter_map_value("passed", checked, as_items)
     refused = op.filter_map_value("refused", checked, as_reject)
 
-    signals = op.stateful_batch("signals", items, lambda resume: signals_step(settings.flow.reorder_s, resume))
+    signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings.flow)))
     alerts = op.stateful_batch("judge", signals, judge_step)
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)
     rejects = op.merge("rejects", refused, contradictions)

@@ -19,7 +19,7 @@ from connectors.devices.samples import ALL
 from dataflows._native import Validator
 from dataflows.alerts.alert import Alert
 from dataflows.contracts.tables import TABLES, Kind
-from dataflows.monitor.patient import Entry, Step, run
+from dataflows.monitor.patient import Entry, Step, run, signals_config
 from dataflows.monitor.rows import Row
 from dataflows.settings import Settings
 
@@ -48,7 +48,7 @@ def steps(settings: Settings, plan: Plan) -> Iterator[Step]:
         keep_waves_h=settings.questdb.waveform_ttl_h,
         keep_rows_h=settings.questdb.rows_ttl_d * 24,
     )
-    return run(entries(plan, time.time_ns()), rules, reorder_s=settings.flow.reorder_s)
+    return run(entries(plan, time.time_ns()), rules, config=signals_config(settings.flow))
 
 
 def table_frame(name: str, rows: list[Row]) -> pl.DataFrame:

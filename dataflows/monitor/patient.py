@@ -3,21 +3,35 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dataflows._native import Items, Messages, Output, Reject, Signals, Validator
+from dataflows._native import Items, Messages, Output, Reject, Signals, SignalsConfig, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.judge import Judge
+from dataflows.settings import FlowSettings
 
 Entry = tuple[bytes, int, int, bytes]
-"""Stored subject, log_seq, log_ns, payload; a tick has an empty subject."""
+"""Stored subject, log_seq, log_ns, payload; a tick has an empty subject, a hole its beginning as payload, too."""
+
+
+def signals_config(flow: FlowSettings) -> SignalsConfig:
+    """What outputs depend on beside the log."""
+    return SignalsConfig(
+        reorder_s=flow.reorder_s,
+        silence_wave_s=flow.silence_wave_s,
+        silence_reading_s=flow.silence_reading_s,
+        frames_per_s=flow.device_frames_per_s,
+        bytes_per_s=flow.device_bytes_per_s,
+        burst_s=flow.device_burst_s,
+    )
 
 
 class Patient:
     """Validates, listens and judges for one patient; the same logic as the flow, without engine, broker or database."""
 
-    def __init__(self, key: str, validator: Validator, *, reorder_s: float = 2.0) -> None:
+    def __init__(self, key: str, validator: Validator, config: SignalsConfig | None = None) -> None:
         self.key = key
         self._validator = validator
-        self._signals = Signals(reorder_s=reorder_s)
+        self._config = config or SignalsConfig()
+        self._signals = Signals(self._config)
         self._judge = Judge()
 
     def on_messages(self, messages: Messages) -> tuple[Output, list[Alert], list[Reject]]:
@@ -35,9 +49,9 @@ class Patient:
         """State of both steps."""
         return self._signals.snapshot(), self._judge.snapshot()
 
-    def restore(self, snapshot: tuple[bytes, bytes], *, reorder_s: float = 2.0) -> None:
+    def restore(self, snapshot: tuple[bytes, bytes]) -> None:
         """Puts both steps back to a snapshot."""
-        self._signals = Signals.restore(snapshot[0], reorder_s=reorder_s)
+        self._signals = Signals.restore(snapshot[0], self._config)
         self._judge = Judge.restore(snapshot[1])
 
 
@@ -51,14 +65,16 @@ class Step:
     rejects: list[Reject]
 
 
-def run(entries: Iterable[Entry], validator: Validator, *, batch: int = 500, reorder_s: float = 2.0) -> Iterator[Step]:
+def run(
+    entries: Iterable[Entry], validator: Validator, *, batch: int = 500, config: SignalsConfig | None = None
+) -> Iterator[Step]:
     """Runs a log through the monitors, `batch` entries at a time, grouped by patient as the source does.
 
     Args:
         entries: The log, in order; an entry with an empty subject is a tick for every patient seen so far.
         validator: The validator to ask.
         batch: How many entries are taken at once; the results do not depend on it.
-        reorder_s: How long a missing frame is waited for.
+        config: What else the results depend on.
 
     Yields:
         A step per patient and batch.
@@ -69,7 +85,7 @@ def run(entries: Iterable[Entry], validator: Validator, *, batch: int = 500, reo
     for entry in entries:
         for key in [_key(entry[0])] if entry[0] else list(patients):
             if key not in patients:
-                patients[key] = Patient(key, validator, reorder_s=reorder_s)
+                patients[key] = Patient(key, validator, config)
             lists.setdefault(key, []).append(entry)
         count += 1
         if count % batch == 0:

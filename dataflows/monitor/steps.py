@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bytewax.operators import StatefulBatchLogic
 from prometheus_client import Counter
 
-from dataflows._native import Items, Output, Signals
+from dataflows._native import Items, Output, Signals, SignalsConfig
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.judge import Judge
 from dataflows.monitor.state import refusing
@@ -62,16 +62,16 @@ class JudgeStep(StatefulBatchLogic[Output, Alert, bytes]):
         return self._judge.snapshot()
 
 
-def signals_step(reorder_s: float, resume: bytes | None) -> SignalsStep:
+def signals_step(config: SignalsConfig, resume: bytes | None) -> SignalsStep:
     """Builds the step for a patient, from a snapshot where there is one.
 
     Raises:
         StateRefusedError: The snapshot is damaged or of an unknown version.
     """
     if resume is None:
-        return SignalsStep(Signals(reorder_s=reorder_s))
+        return SignalsStep(Signals(config))
     with refusing("signals"):
-        return SignalsStep(Signals.restore(resume, reorder_s=reorder_s))
+        return SignalsStep(Signals.restore(resume, config))
 
 
 def judge_step(resume: bytes | None) -> JudgeStep:

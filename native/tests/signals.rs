@@ -3,14 +3,19 @@
 
 use std::sync::Arc;
 
-use _native::signals::{Config, Counts, Output, Signals};
+use _native::signals::{Config, Counts, Event, Output, Rate, Signals};
 use _native::wire::proto::{Code, Signal, Unit};
-use _native::wire::{Body, Frame, Item, RawMessage, Reading, Wave};
+use _native::wire::{Body, Command, Frame, Item, RawMessage, Reading, Reason, Wave};
 use proptest::prelude::*;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const START_NS: i64 = 1_700_000_000 * SECOND_NS;
-const CONFIG: Config = Config { reorder_ns: 2 * SECOND_NS };
+const CONFIG: Config = Config {
+    reorder_ns: 2 * SECOND_NS,
+    silence_wave_ns: 10 * SECOND_NS,
+    silence_reading_ns: 20 * SECOND_NS,
+    rate: Rate { frames_per_s: 100.0, bytes_per_s: 262_144.0, burst_s: 200.0 },
+};
 
 /// A lead with a beat every 0.8 s that stops for six seconds each minute.
 fn samples(first: u64, count: u64) -> Vec<u8> {
@@ -90,7 +95,7 @@ fn log(fates: &[Fate], reboot_at: usize) -> Vec<Item> {
         for tick in 0..fate.ticks {
             arrivals.push((at + i64::from(tick), None));
         }
-        let arrival = at + i64::from(fate.delay_s) * SECOND_NS + 250_000_000;
+        let arrival = at + i64::from(1 + fate.delay_s) * SECOND_NS + 50_000_000;
         let boot = u64::from(second >= reboot_at);
         let number = if boot == 1 { second - reboot_at } else { second } as u64;
         for copy in 0..if fate.lost { 0 } else { 1 + i64::from(fate.repeated) } {
@@ -121,6 +126,7 @@ fn join(outputs: Vec<Output>) -> Output {
         all.beats.append(&mut output.beats);
         all.desaturations.append(&mut output.desaturations);
         all.quality.append(&mut output.quality);
+        all.clock_segments.append(&mut output.clock_segments);
         all.late_frames.append(&mut output.late_frames);
         all.events.append(&mut output.events);
         all.rejects.append(&mut output.rejects);
@@ -215,6 +221,126 @@ proptest! {
     }
 }
 
+/// (rule, raised, log time in s since the start) of the findings with these names.
+fn found(output: &Output, rules: &[&str]) -> Vec<(&'static str, bool, i64)> {
+    let second = |ns: i64| (ns - START_NS) / SECOND_NS;
+    let findings = output.events.iter().filter_map(|event| match event {
+        Event::Detection(found) if rules.contains(&found.rule) => {
+            Some((found.rule, found.raised, second(found.log_ns)))
+        }
+        _ => None,
+    });
+    findings.collect()
+}
+
+fn calm(seconds: usize) -> Vec<Fate> {
+    vec![Fate { lost: false, repeated: false, delay_s: 0, ticks: 0 }; seconds]
+}
+
+#[test]
+fn silence_is_told_at_its_deadline_and_ends_with_the_next_frame() {
+    let mut fates = calm(100);
+    fates.iter_mut().skip(40).take(30).for_each(|fate| fate.lost = true);
+    let output = run(&[log(&fates, 1000)], usize::MAX);
+    // The last frame before it arrived at 40.05 s; a wave may be silent for 10 s, readings for 20 s.
+    let expected = [
+        ("silence", true, 50),
+        ("silence", true, 60),
+        ("silence", false, 71),
+        ("silence", false, 71),
+        ("silence", true, 110),
+        ("silence", true, 120),
+    ];
+    assert_eq!(found(&output, &["silence"]), expected);
+}
+
+#[test]
+fn after_a_hole_in_the_log_silence_is_counted_anew_and_the_hole_is_told_once() {
+    let fates = calm(60);
+    let mut items = log(&fates, 1000);
+    items.truncate(41 * 2);
+    let hole = |log_seq, since_s: i64, end_s: i64| Item::Hole {
+        log_seq,
+        since_ns: START_NS + since_s * SECOND_NS,
+        log_ns: START_NS + end_s * SECOND_NS,
+    };
+    items.push(hole(900, 42, 100));
+    items.push(hole(901, 105, 115));
+    items.push(Item::Tick { log_seq: 902, log_ns: START_NS + 200 * SECOND_NS });
+    let output = run(&[items], 0);
+    let expected = [("log_hole", true, 100), ("silence", true, 125), ("silence", true, 135), ("log_hole", false, 175)];
+    assert_eq!(found(&output, &["silence", "log_hole"]), expected);
+}
+
+#[test]
+fn nothing_is_expected_after_discharge() {
+    let mut items = log(&calm(40), 1000);
+    let last = items.pop().expect("the tick that ends the log");
+    let command = Command {
+        name: "discharge".into(),
+        actor: "nurse".into(),
+        idempotency_key: "1".into(),
+        argument_json: "{}".into(),
+        log_seq: 800,
+        log_ns: START_NS + 41 * SECOND_NS,
+    };
+    let raw = RawMessage { subject: "x".into(), payload: b""[..].into(), log_seq: 800, log_ns: command.log_ns };
+    items.push(Item::Command(Box::new(command), raw));
+    items.push(last);
+    assert_eq!(found(&run(&[items], 0), &["silence"]), []);
+}
+
+#[test]
+fn a_device_over_its_budget_is_refused_and_the_refusals_are_the_same_in_a_replay() {
+    let mut items = Vec::new();
+    for number in 0..30_000_u64 {
+        let log_ns = START_NS + number as i64 * 100_000; // three seconds of log time
+        let mut frame = spo2(number, 0, log_ns);
+        (frame.log_seq, frame.device_ns) = (number, log_ns);
+        let raw = RawMessage { subject: "x".into(), payload: b"raw"[..].into(), log_seq: number, log_ns };
+        items.push(Item::Frame(Arc::new(frame), raw));
+    }
+    let output = run(std::slice::from_ref(&items), usize::MAX);
+    let within = (CONFIG.rate.frames_per_s * (CONFIG.rate.burst_s + 3.0)) as u64;
+    assert_eq!(output.counts.stored, within - 1, "the burst and three seconds of the rate");
+    assert_eq!(output.counts.rejected, 30_000 - output.counts.stored);
+    assert!(output.rejects.iter().all(|reject| reject.reason == Reason::OverRate));
+    let lists: Vec<Vec<Item>> = items.chunks(777).map(<[Item]>::to_vec).collect();
+    assert_eq!(text(&run(&lists, 5)), text(&output));
+}
+
+#[test]
+fn a_clock_that_steps_moves_no_row_in_time() {
+    let mut items = log(&calm(300), 1000);
+    let step_ns = -3600 * SECOND_NS;
+    for item in &mut items {
+        if let Item::Frame(frame, _) = item
+            && frame.seq >= 100
+        {
+            let frame = Arc::make_mut(frame);
+            frame.device_ns += step_ns;
+            if let Body::Readings(readings) = &mut frame.body {
+                for reading in readings {
+                    reading.device_ns += step_ns;
+                }
+            }
+        }
+    }
+    let output = run(&[items], 50);
+    for row in &output.waveforms {
+        let error_ns = row.ts - (START_NS + row.origin.seq as i64 * SECOND_NS);
+        assert!(error_ns.abs() < SECOND_NS, "frame {} is off by {} ms", row.origin.seq, error_ns / 1_000_000);
+        assert_eq!(row.device_ns - row.ts + error_ns, if row.origin.seq < 100 { 0 } else { step_ns });
+    }
+    assert!(output.waveforms.windows(2).all(|pair| pair[0].ts < pair[1].ts));
+    let reasons: Vec<_> =
+        output.clock_segments.iter().map(|row| (row.origin.signal, row.origin.seq, row.reason)).collect();
+    assert_eq!(reasons[..2], [("ecg_ii", 100, "local_time"), ("numeric", 100, "local_time")]);
+    assert_eq!(found(&output, &["clock_off"]), [("clock_off", true, 101)]);
+    let missing = output.quality.iter().filter(|row| row.reason == "gap").count();
+    assert_eq!(missing, 0, "a clock is no gap");
+}
+
 #[test]
 fn the_stopped_heart_and_the_falling_saturation_are_found() {
     let fates = vec![Fate { lost: false, repeated: false, delay_s: 0, ticks: 1 }; 180];
@@ -224,7 +350,7 @@ fn the_stopped_heart_and_the_falling_saturation_are_found() {
         .events
         .iter()
         .filter_map(|event| match event {
-            _native::signals::Event::Detection(found) if found.raised => Some(found.rule),
+            Event::Detection(found) if found.raised => Some(found.rule),
             _ => None,
         })
         .collect();

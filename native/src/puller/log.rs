@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::PullerError;
+use crate::signals::HOLE_LIMIT_NS;
 use crate::state::{Reader, Writer};
 use crate::wire::{Raw, RawMessage};
 
 const KIND: [u8; 4] = *b"VPRT";
 const VERSION: u16 = 1;
 const HOUR_NS: i64 = 3_600_000_000_000;
+/// The patient that stands for the pipeline.
+const PIPELINE: &str = "tick.broker";
 /// Tenant that only the broker's ticks have.
 const TICK: &[u8] = b"tick";
 
@@ -111,8 +114,13 @@ impl PartitionLog {
             LogTime::Server => Some(server_ns),
             LogTime::Header => header_ns,
         };
-        self.log_ns = self.log_ns.max(moves.unwrap_or(0));
+        let before_ns = self.log_ns;
+        self.log_ns = before_ns.max(moves.unwrap_or(0));
         self.next_seq = log_seq + 1;
+        // A replay's log time jumps as it likes; a server that lives writes a tick a second.
+        if self.log_time == LogTime::Server && before_ns > 0 && self.log_ns - before_ns > HOLE_LIMIT_NS {
+            self.tell_hole(subject, &Raw::Hole { log_seq, since_ns: before_ns, log_ns: self.log_ns });
+        }
         if name.as_bytes().starts_with(TICK) && name.as_bytes().get(TICK.len()) == Some(&b'.') {
             self.tick_seq = Some(log_seq);
             return Ok(());
@@ -121,6 +129,24 @@ impl PartitionLog {
             RawMessage { subject: Bytes::copy_from_slice(subject.as_bytes()), payload, log_seq, log_ns: self.log_ns };
         self.push(name, Raw::Message(message));
         Ok(())
+    }
+
+    /// Tells every patient of the roster, and the pipeline once: the first partition speaks for all.
+    fn tell_hole(&mut self, subject: &str, hole: &Raw) {
+        self.expire();
+        let named = self.roster.iter().filter(|(name, patient)| patient.named && ***name != *PIPELINE);
+        let mut names: Vec<Box<str>> = named.map(|(name, _)| name.clone()).collect();
+        if subject.starts_with("vp.0.") {
+            names.push(PIPELINE.into());
+        }
+        for name in names {
+            let last_h = self.roster.get(&name).map(|patient| patient.last_h);
+            self.push(&name, hole.clone());
+            // A hole is no sign of life of the patient.
+            if let (Some(last_h), Some(patient)) = (last_h, self.roster.get_mut(&name)) {
+                patient.last_h = last_h;
+            }
+        }
     }
 
     fn push(&mut self, name: &str, raw: Raw) {
@@ -269,7 +295,7 @@ mod tests {
     fn time_of(raw: &Raw) -> i64 {
         match raw {
             Raw::Message(message) => message.log_ns,
-            Raw::Tick { log_ns, .. } => *log_ns,
+            Raw::Tick { log_ns, .. } | Raw::Hole { log_ns, .. } => *log_ns,
         }
     }
 
@@ -303,13 +329,39 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_is_told_to_every_patient_and_once_to_the_pipeline() {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let mut log = PartitionLog::new(LogTime::Server, 24, 1);
+        log.take(arrival("vp.0.main.a.d.ecg", 1, 100 * SECOND_NS)).unwrap();
+        log.take(arrival("vp.0.main.a.d.ecg", 2, 105 * SECOND_NS)).unwrap();
+        assert_eq!(log.finish()[0].1.len(), 2, "five seconds are no hole");
+        log.take(arrival("vp.0.main.b.d.ecg", 3, 200 * SECOND_NS)).unwrap();
+        let hole = Raw::Hole { log_seq: 3, since_ns: 105 * SECOND_NS, log_ns: 200 * SECOND_NS };
+        let expected = vec![
+            ("main/a".to_string(), vec![hole.clone()]),
+            ("main/b".to_string(), vec![message("vp.0.main.b.d.ecg", 3, 200 * SECOND_NS)]),
+            ("tick/broker".to_string(), vec![hole]),
+        ];
+        assert_eq!(log.finish(), expected);
+
+        let mut other = PartitionLog::new(LogTime::Server, 24, 1);
+        let mut replay = PartitionLog::new(LogTime::Header, 24, 1);
+        for (seq, ns) in [(1, SECOND_NS), (2, 100 * SECOND_NS)] {
+            other.take(arrival("vp.7.main.a.d.ecg", seq, ns)).unwrap();
+            replay.take(Arrival { header_ns: Some(ns), ..arrival("vp.0.main.a.d.ecg", seq, ns) }).unwrap();
+        }
+        assert_eq!(other.finish().len(), 1, "one partition speaks for the pipeline");
+        assert_eq!(replay.finish()[0].1.len(), 2, "time of a replay may jump");
+    }
+
+    #[test]
     fn the_roster_forgets_a_patient_after_its_hours() {
         let mut log = PartitionLog::new(LogTime::Server, 2, 1);
         log.take(arrival("vp.0.main.a.d.ecg", 1, 0)).unwrap();
         log.finish();
-        log.take(arrival("vp.0.tick.4.broker.tick", 2, 2 * HOUR_NS)).unwrap();
+        log.take(arrival("vp.3.tick.4.broker.tick", 2, 2 * HOUR_NS)).unwrap();
         assert_eq!(log.finish().len(), 1);
-        log.take(arrival("vp.0.tick.4.broker.tick", 3, 3 * HOUR_NS)).unwrap();
+        log.take(arrival("vp.3.tick.4.broker.tick", 3, 3 * HOUR_NS)).unwrap();
         assert_eq!(log.finish().len(), 0);
         assert_eq!(log.roster_len(), 0);
     }

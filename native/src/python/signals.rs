@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::signals::{self, Config, Event, ObservationRow, Observed, Origin, WaveRow};
+use crate::signals::{self, Config, Event, ObservationRow, Observed, Origin, Rate, WaveRow};
 use crate::wire::{facts_of, ucum};
 
 use super::events::{Answers, Detection, Reading};
@@ -18,12 +18,59 @@ pub struct Signals {
     inner: signals::Signals,
 }
 
+/// What is configured for `Signals`. Outputs depend on it, so a replay needs the same.
+#[pyclass(module = "dataflows._native", frozen, skip_from_py_object)]
+#[derive(Clone, Copy)]
+pub struct SignalsConfig {
+    inner: Config,
+}
+
+#[pymethods]
+impl SignalsConfig {
+    #[new]
+    #[pyo3(signature = (*, reorder_s = 2.0, silence_wave_s = 10.0, silence_reading_s = 60.0, frames_per_s = 100.0,
+                        bytes_per_s = 262_144.0, burst_s = 200.0))]
+    fn new(
+        reorder_s: f64,
+        silence_wave_s: f64,
+        silence_reading_s: f64,
+        frames_per_s: f64,
+        bytes_per_s: f64,
+        burst_s: f64,
+    ) -> PyResult<Self> {
+        let ns = |name: &str, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                return Ok((value * 1e9) as i64);
+            }
+            Err(PyValueError::new_err(format!("{name} must be between 0 and {most}, not {value}")))
+        };
+        let above_zero = |name: &str, value: f64| {
+            if value > 0.0 && value.is_finite() {
+                return Ok(value);
+            }
+            Err(PyValueError::new_err(format!("{name} must be above 0, not {value}")))
+        };
+        let rate = Rate {
+            frames_per_s: above_zero("frames_per_s", frames_per_s)?,
+            bytes_per_s: above_zero("bytes_per_s", bytes_per_s)?,
+            burst_s: above_zero("burst_s", burst_s)?,
+        };
+        let inner = Config {
+            reorder_ns: ns("reorder_s", reorder_s, 60.0)?,
+            silence_wave_ns: ns("silence_wave_s", silence_wave_s, 86_400.0)?,
+            silence_reading_ns: ns("silence_reading_s", silence_reading_s, 86_400.0)?,
+            rate,
+        };
+        Ok(Self { inner })
+    }
+}
+
 #[pymethods]
 impl Signals {
     #[new]
-    #[pyo3(signature = (*, reorder_s = 2.0))]
-    fn new(reorder_s: f64) -> PyResult<Self> {
-        Ok(Self { inner: signals::Signals::new(config(reorder_s)?) })
+    #[pyo3(signature = (config = None))]
+    fn new(config: Option<&SignalsConfig>) -> Self {
+        Self { inner: signals::Signals::new(config.map_or_else(Config::default, |config| config.inner)) }
     }
 
     /// Takes items in log order and returns what they led to.
@@ -44,18 +91,12 @@ impl Signals {
 
     /// The patient of a snapshot; `ValueError` where it is damaged or of an unknown version.
     #[staticmethod]
-    #[pyo3(signature = (snapshot, *, reorder_s = 2.0))]
-    fn restore(snapshot: &[u8], reorder_s: f64) -> PyResult<Self> {
-        let inner = signals::Signals::restore(snapshot, config(reorder_s)?);
+    #[pyo3(signature = (snapshot, config = None))]
+    fn restore(snapshot: &[u8], config: Option<&SignalsConfig>) -> PyResult<Self> {
+        let config = config.map_or_else(Config::default, |config| config.inner);
+        let inner = signals::Signals::restore(snapshot, config);
         Ok(Self { inner: inner.map_err(|error| PyValueError::new_err(error.to_string()))? })
     }
-}
-
-fn config(reorder_s: f64) -> PyResult<Config> {
-    if !(0.0..=60.0).contains(&reorder_s) {
-        return Err(PyValueError::new_err(format!("reorder_s must be between 0 and 60, not {reorder_s}")));
-    }
-    Ok(Config { reorder_ns: (reorder_s * 1e9) as i64 })
 }
 
 /// What one list of items led to. Rows are made when somebody asks for them.
@@ -127,6 +168,23 @@ impl Output {
                 .collect(),
         )?;
         add(
+            "clock_segments",
+            out.clock_segments
+                .iter()
+                .map(|row| {
+                    let rest = (
+                        row.first_sample,
+                        row.offset_ns,
+                        row.reason,
+                        row.uncertainty_ns,
+                        null_nan(row.drift_ppm),
+                        row.log_ns,
+                    );
+                    names.row(row.ts, &row.origin, rest)
+                })
+                .collect(),
+        )?;
+        add(
             "late_frames",
             out.late_frames
                 .iter()
@@ -145,6 +203,7 @@ impl Output {
             && out.beats.is_empty()
             && out.desaturations.is_empty()
             && out.quality.is_empty()
+            && out.clock_segments.is_empty()
             && out.late_frames.is_empty())
     }
 
@@ -260,6 +319,7 @@ fn null_nan(value: f64) -> Option<f64> {
 
 /// Adds this concern's classes and functions.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SignalsConfig>()?;
     module.add_class::<Signals>()?;
     module.add_class::<Output>()
 }

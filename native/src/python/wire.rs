@@ -13,7 +13,8 @@ pub struct Messages {
     pub items: Vec<Raw>,
 }
 
-/// (subject, `log_seq`, `log_ns`, payload); a tick has an empty subject.
+/// (subject, `log_seq`, `log_ns`, payload); a tick has an empty subject and no payload, a hole in the log an empty
+/// subject and the log time before it as eight bytes, little-endian.
 type Entry<'py> = (Vec<u8>, u64, i64, Bound<'py, PyBytes>);
 
 fn entry_of<'py>(py: Python<'py>, message: &RawMessage) -> Entry<'py> {
@@ -24,10 +25,17 @@ fn tick_entry(py: Python<'_>, log_seq: u64, log_ns: i64) -> Entry<'_> {
     (Vec::new(), log_seq, log_ns, PyBytes::new(py, b""))
 }
 
+fn hole_entry(py: Python<'_>, log_seq: u64, log_ns: i64, since_ns: i64) -> Entry<'_> {
+    (Vec::new(), log_seq, log_ns, PyBytes::new(py, &since_ns.to_le_bytes()))
+}
+
 fn raws(entries: Vec<Entry<'_>>) -> Vec<Raw> {
     let raw = |(subject, log_seq, log_ns, payload): Entry<'_>| {
         if subject.is_empty() {
-            return Raw::Tick { log_seq, log_ns };
+            return match payload.as_bytes().try_into().map(i64::from_le_bytes) {
+                Ok(since_ns) => Raw::Hole { log_seq, since_ns, log_ns },
+                Err(_) => Raw::Tick { log_seq, log_ns },
+            };
         }
         let payload = Bytes::copy_from_slice(payload.as_bytes());
         Raw::Message(RawMessage { subject: subject.into(), payload, log_seq, log_ns })
@@ -48,6 +56,7 @@ impl Messages {
         let entry = |raw: &Raw| match raw {
             Raw::Message(message) => entry_of(py, message),
             Raw::Tick { log_seq, log_ns } => tick_entry(py, *log_seq, *log_ns),
+            Raw::Hole { log_seq, since_ns, log_ns } => hole_entry(py, *log_seq, *log_ns, *since_ns),
         };
         self.items.iter().map(entry).collect()
     }
@@ -109,6 +118,7 @@ impl Items {
         let entry = |item: &wire::Item| match item {
             wire::Item::Frame(_, raw) | wire::Item::Command(_, raw) => entry_of(py, raw),
             wire::Item::Tick { log_seq, log_ns } => tick_entry(py, *log_seq, *log_ns),
+            wire::Item::Hole { log_seq, since_ns, log_ns } => hole_entry(py, *log_seq, *log_ns, *since_ns),
         };
         let entries: Vec<_> = this.list.iter().map(entry).collect();
         let arguments = (this.tenant.as_str(), this.patient.as_str(), entries).into_pyobject(py)?;

@@ -10,8 +10,10 @@ use super::anchors::{Anchor, Anchors};
 use super::lead::Lead;
 use super::numeric::Numeric;
 use super::order::{Sequencer, Turn};
-use super::output::{AnswersEvent, Event, Output, ReadingEvent};
+use super::output::{AnswersEvent, Event, Origin, Output, ReadingEvent};
 use super::place::Place;
+use super::segments::Segments;
+use super::silence::Silence;
 
 /// Silence of the current boot after which a lower boot counter is believed.
 const COUNTER_LOST_NS: i64 = 10_000_000_000;
@@ -33,6 +35,12 @@ pub struct Channel {
     pub seen_ns: i64,
     /// Latest device time of the current boot.
     latest_device_ns: i64,
+    /// Number and device time of the last live frame.
+    last: (u64, i64),
+    /// Where each offset of the device's clock began.
+    pub segments: Segments,
+    /// Whether the signal still comes.
+    pub silence: Silence,
     /// Order within the current boot.
     pub order: Sequencer,
     anchors: Anchors,
@@ -47,13 +55,40 @@ impl Channel {
             Some(SignalKind::Numeric) => Detectors::Numeric(Box::default()),
             _ => Detectors::None,
         };
-        let (order, anchors) = (Sequencer::default(), Anchors::default());
-        Self { device, signal, boot, seen_ns: 0, latest_device_ns: i64::MIN, order, anchors, detectors }
+        Self {
+            device,
+            signal,
+            boot,
+            seen_ns: 0,
+            latest_device_ns: i64::MIN,
+            last: (u64::MAX, i64::MIN),
+            segments: Segments::default(),
+            silence: Silence::new(),
+            order: Sequencer::default(),
+            anchors: Anchors::default(),
+            detectors,
+        }
     }
 
     /// Device and signal: the channel's name within the patient.
     pub fn name(&self) -> (&str, i32) {
         (&self.device, self.signal as i32)
+    }
+
+    /// Name and signal, as rows say them.
+    pub fn origin(&self, boot: u64, seq: u64) -> Origin {
+        Origin { device: self.device.clone(), boot, signal: signal_name(self.signal), seq }
+    }
+
+    /// Whether the signal comes by itself, so that its silence means something: how it is sampled.
+    pub fn kind(&self) -> Option<SignalKind> {
+        kind_of(self.signal)
+    }
+
+    /// Whether the device clock ran backwards since the frame before this one.
+    pub fn is_set_back(&mut self, frame: &Frame) -> bool {
+        let last = std::mem::replace(&mut self.last, (frame.seq, frame.device_ns));
+        last.0.wrapping_add(1) == frame.seq && frame.device_ns < last.1
     }
 
     /// Notes that the current boot is alive.
@@ -75,15 +110,15 @@ impl Channel {
     pub fn process(&mut self, turn: &Turn, (log_seq, log_ns): (u64, i64), out: &mut Output) {
         let frame = &turn.frame;
         if let Body::Wave(wave) = &frame.body {
-            let anchor =
-                Anchor { first_sample: frame.first_sample, seq: frame.seq, ts: frame.device_ns, fs_mhz: wave.fs_mhz };
-            self.anchors.push(anchor);
+            let ts = frame.device_ns.saturating_add(turn.offset_ns);
+            self.anchors.push(Anchor { first_sample: frame.first_sample, seq: frame.seq, ts, fs_mhz: wave.fs_mhz });
         }
         let at = Place {
             device: &self.device,
             boot: self.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            offset_ns: turn.offset_ns,
             log_seq,
             log_ns,
             silent: frame.stored,
@@ -102,12 +137,13 @@ impl Channel {
     }
 
     /// Tells the judge of a frame whose turn is over: what it says counts, and pages nobody.
-    pub fn tell_late(&self, frame: &Frame, out: &mut Output) {
+    pub fn tell_late(&self, frame: &Frame, offset_ns: i64, out: &mut Output) {
         let at = Place {
             device: &self.device,
             boot: frame.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            offset_ns,
             log_seq: frame.log_seq,
             log_ns: frame.log_ns,
             silent: true,
@@ -127,6 +163,7 @@ impl Channel {
             boot: self.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            offset_ns: 0,
             log_seq: place.0,
             log_ns: place.1,
             silent: false,
@@ -137,13 +174,16 @@ impl Channel {
             lead.close(&at, out);
         }
         let detectors = std::mem::replace(&mut self.detectors, Detectors::None);
-        *self = Self { detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
+        let (segments, silence) = (std::mem::take(&mut self.segments), self.silence);
+        *self = Self { segments, silence, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
     }
 
     /// Appends the state.
     pub fn write(&self, writer: &mut Writer) {
         writer.part(self.device.as_bytes()).one(self.signal as i32).one(self.boot);
-        writer.put(&[self.seen_ns, self.latest_device_ns]);
+        writer.put(&[self.seen_ns, self.latest_device_ns, self.last.1]).one(self.last.0);
+        self.segments.write(writer);
+        self.silence.write(writer);
         self.order.write(writer);
         self.anchors.write(writer);
         match &self.detectors {
@@ -168,6 +208,10 @@ impl Channel {
         let mut channel = Self::new(device.into(), signal, reader.one()?);
         channel.seen_ns = reader.one()?;
         channel.latest_device_ns = reader.one()?;
+        channel.last.1 = reader.one()?;
+        channel.last.0 = reader.one()?;
+        channel.segments = Segments::read(reader)?;
+        channel.silence = Silence::read(reader)?;
         channel.order = Sequencer::read(reader)?;
         channel.anchors = Anchors::read(reader)?;
         if reader.one::<u8>()? != 0 {
@@ -188,7 +232,7 @@ fn tell(frame: &Frame, stored: bool, at: &Place<'_>, out: &mut Output) {
         Body::Wave(_) => {}
         Body::Readings(readings) => {
             let event = |(reading, index): (&Reading, u64)| {
-                let (origin, ts) = (at.origin(frame.seq), reading.device_ns);
+                let (origin, ts) = (at.origin(frame.seq), reading.device_ns.saturating_add(at.offset_ns));
                 Event::Reading(ReadingEvent { origin, reading: *reading, index, ts, stored, log_seq, log_ns })
             };
             out.events.extend(readings.iter().zip(frame.first_sample..).map(event));
@@ -199,7 +243,7 @@ fn tell(frame: &Frame, stored: bool, at: &Place<'_>, out: &mut Output) {
             version: version.clone(),
             mode: mode.clone(),
             answers: answers.clone(),
-            ts: frame.device_ns,
+            ts: frame.device_ns.saturating_add(at.offset_ns),
             stored,
             log_seq,
             log_ns,

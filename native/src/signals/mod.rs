@@ -3,17 +3,26 @@
 //! Pure: the same items give the same output, whatever lists they come in. `monitor` is the entry.
 
 mod anchors;
+mod budget;
 mod channel;
+mod clock;
 mod codec;
+mod device;
+mod hole;
 mod lead;
 mod monitor;
 mod numeric;
 mod order;
 mod output;
 mod place;
+mod rows;
+mod segments;
+mod silence;
 
+pub use budget::Rate;
+pub use hole::LIMIT_NS as HOLE_LIMIT_NS;
 pub use monitor::{Config, Signals};
 pub use output::{
-    AnswersEvent, BeatRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed, Origin,
-    Output, QualityRow, ReadingEvent, WaveRow,
+    AnswersEvent, BeatRow, ClockRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed,
+    Origin, Output, QualityRow, ReadingEvent, WaveRow,
 };

@@ -3,23 +3,62 @@
 use std::sync::Arc;
 
 use crate::state::{Reader, StateError, Writer};
-use crate::wire::{Body, Frame, Item, RawMessage, Reason, Reject, signal_name};
+use crate::wire::{Command, Frame, Item, RawMessage, Reason, Reject, SignalKind};
 
+use super::budget::{Budget, Rate};
 use super::channel::Channel;
+use super::device::Device;
+use super::hole::Hole;
 use super::order::Verdict;
-use super::output::{Event, LateRow, ObservationRow, Observed, Origin, Output, WaveRow};
+use super::output::{ClockRow, Detection, Event, Output};
+use super::rows::{list_late, store};
+use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
+/// The same for devices.
+const MAX_DEVICES: usize = 16;
+/// A patient's devices together may send so many times what one may: inventing names gives no new budget.
+const DEVICES_OF_A_PATIENT: f64 = 4.0;
+/// The command after which nothing is expected of the patient's devices any more.
+const DISCHARGE: &str = "discharge";
 
-/// What is configured for the step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is configured for the step. Outputs depend on it, so a replay needs the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
     /// How long, in log time, a missing frame is waited for.
     pub reorder_ns: i64,
+    /// After this long without a frame a wave is silent; 0 switches the alarm off.
+    pub silence_wave_ns: i64,
+    /// The same for readings, whose own pace is added.
+    pub silence_reading_ns: i64,
+    /// What a device may send.
+    pub rate: Rate,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            reorder_ns: 2_000_000_000,
+            silence_wave_ns: 10_000_000_000,
+            silence_reading_ns: 60_000_000_000,
+            rate: Rate { frames_per_s: 100.0, bytes_per_s: 262_144.0, burst_s: 200.0 },
+        }
+    }
+}
+
+/// What waits for log time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// A frame that waits for missing ones, of this channel.
+    Order(usize),
+    /// Silence of this channel.
+    Silence(usize),
+    /// The end of the alarm on a hole in the log.
+    Hole,
 }
 
 /// The state of one patient.
@@ -27,12 +66,16 @@ pub struct Signals {
     config: Config,
     log_ns: i64,
     channels: Vec<Channel>,
+    devices: Vec<Device>,
+    /// Budget of all devices together.
+    budget: Option<Budget>,
+    hole: Option<Hole>,
 }
 
 impl Signals {
     /// A patient that has just been heard of.
     pub fn new(config: Config) -> Self {
-        Self { config, log_ns: i64::MIN, channels: Vec::new() }
+        Self { config, log_ns: i64::MIN, channels: Vec::new(), devices: Vec::new(), budget: None, hole: None }
     }
 
     /// Takes items in log order. Before each one every deadline that is due fires, so the outputs do not depend on how
@@ -40,12 +83,18 @@ impl Signals {
     pub fn on_items(&mut self, items: &[Item], out: &mut Output) {
         for item in items {
             let (_, log_ns) = item.place();
-            self.log_ns = self.log_ns.max(log_ns);
-            self.fire_deadlines(out);
+            if let Item::Hole { since_ns, .. } = item {
+                self.pass_to(*since_ns, out);
+                self.channels.iter_mut().for_each(|channel| channel.silence.start_anew(log_ns));
+            }
+            self.pass_to(log_ns, out);
             match item {
                 Item::Frame(frame, raw) => self.on_frame(frame, raw, out),
-                Item::Command(command, _) => out.events.push(Event::Command((**command).clone())),
+                Item::Command(command, _) => self.on_command(command, out),
                 Item::Tick { .. } => {}
+                Item::Hole { log_seq, since_ns, log_ns } => {
+                    out.events.extend(Hole::found(&mut self.hole, *log_seq, *since_ns, *log_ns));
+                }
             }
         }
     }
@@ -55,28 +104,96 @@ impl Signals {
         self.log_ns
     }
 
-    fn fire_deadlines(&mut self, out: &mut Output) {
-        loop {
-            let due = self.channels.iter().enumerate().filter_map(|(index, channel)| {
-                channel.order.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, index))
-            });
-            let Some((deadline_ns, log_seq, index)) =
-                due.min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
-            else {
-                return;
-            };
-            let channel = &mut self.channels[index];
-            while let Some(turn) = channel.order.take_overdue(log_seq) {
-                channel.process(&turn, (log_seq, deadline_ns), out);
-            }
-            while let Some(turn) = channel.order.take_ready() {
-                channel.process(&turn, (log_seq, deadline_ns), out);
+    /// Log time has come to `log_ns`: fires what is due, in order.
+    fn pass_to(&mut self, log_ns: i64, out: &mut Output) {
+        self.log_ns = self.log_ns.max(log_ns);
+        while let Some((deadline_ns, log_seq, due)) = self.next_due() {
+            match due {
+                Due::Order(index) => {
+                    let channel = &mut self.channels[index];
+                    while let Some(turn) = channel.order.take_overdue(log_seq) {
+                        channel.process(&turn, (log_seq, deadline_ns), out);
+                    }
+                    while let Some(turn) = channel.order.take_ready() {
+                        channel.process(&turn, (log_seq, deadline_ns), out);
+                    }
+                }
+                Due::Silence(index) => {
+                    let limit_ns = deadline_ns - self.channels[index].silence.since_ns;
+                    let standing = self.channels[index].silence.raise();
+                    self.silence(index, standing, true, limit_ns, (log_seq, deadline_ns), out);
+                }
+                Due::Hole => out.events.extend(self.hole.take().map(|hole| hole.over(deadline_ns))),
             }
         }
     }
 
+    fn next_due(&self) -> Option<(i64, u64, Due)> {
+        let channels = self.channels.iter().enumerate();
+        let orders = channels.clone().filter_map(|(index, channel)| {
+            channel.order.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Order(index)))
+        });
+        let silences = channels.filter_map(|(index, channel)| {
+            let deadline = channel.silence.deadline(self.silence_ns(channel))?;
+            Some((deadline.0, deadline.1, Due::Silence(index)))
+        });
+        let hole = self.hole.map(|hole| (hole.deadline_ns(), hole.log_seq, Due::Hole));
+        orders.chain(silences).chain(hole).min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
+    }
+
+    /// How long this signal may be silent at least; 0 where silence says nothing.
+    fn silence_ns(&self, channel: &Channel) -> i64 {
+        match channel.kind() {
+            Some(SignalKind::Numeric) => self.config.silence_reading_ns,
+            Some(SignalKind::Questionnaire) | None => 0,
+            Some(_) => self.config.silence_wave_ns,
+        }
+    }
+
+    fn silence(
+        &self,
+        index: usize,
+        standing: Standing,
+        raised: bool,
+        limit_ns: i64,
+        (log_seq, log_ns): (u64, i64),
+        out: &mut Output,
+    ) {
+        out.events.push(Event::Detection(Detection {
+            rule: "silence",
+            raised,
+            origin: self.channels[index].origin(standing.boot, standing.seq),
+            code: "",
+            onset: standing.seq,
+            onset_ns: standing.since_ns,
+            value: (log_ns - standing.since_ns) as f64 / 1e9,
+            limit: limit_ns as f64 / 1e9,
+            evidence_ns: (standing.since_ns, log_ns),
+            sample_ns: standing.since_ns,
+            log_seq,
+            log_ns,
+        }));
+    }
+
+    fn on_command(&mut self, command: &Command, out: &mut Output) {
+        if command.name == DISCHARGE {
+            for index in 0..self.channels.len() {
+                if let Some(standing) = self.channels[index].silence.disarm() {
+                    self.silence(index, standing, false, 0, (command.log_seq, command.log_ns), out);
+                }
+            }
+        }
+        out.events.push(Event::Command(command.clone()));
+    }
+
     fn on_frame(&mut self, frame: &Arc<Frame>, raw: &RawMessage, out: &mut Output) {
         out.counts.received += 1;
+        let device = self.device(frame);
+        if let Some(detail) = self.over_budget(device, frame, raw.payload.len()) {
+            out.counts.rejected += 1;
+            out.rejects.push(Reject { reason: Reason::OverRate, detail, raw: raw.clone() });
+            return;
+        }
         let index = self.channel(frame);
         let channel = &mut self.channels[index];
         if frame.boot > channel.boot || channel.has_lost_its_counter(frame) {
@@ -101,23 +218,85 @@ impl Signals {
             Verdict::Fresh if frame.stored => Some("stored"),
             Verdict::Fresh => None,
         };
-        let device = channel.name().0.into();
-        store(frame, &device, out);
+        if reason.is_none() {
+            self.look_at_clock(device, index, frame, out);
+        }
+        if !frame.stored
+            && let Some(standing) = self.channels[index].silence.heard(frame)
+        {
+            self.silence(index, standing, false, 0, (frame.log_seq, frame.log_ns), out);
+        }
+        let channel = &mut self.channels[index];
+        let offset_ns = channel.segments.offset_ns(frame.boot, frame.first_sample);
+        let name = &self.devices[device].name;
+        store(frame, name, offset_ns, out);
         match reason {
             Some(reason) => {
                 out.counts.late += 1;
-                list_late(frame, &device, reason, out);
+                list_late(frame, name, offset_ns, reason, out);
             }
             None => out.counts.stored += 1,
         }
         if verdict == Verdict::Late {
-            channel.tell_late(frame, out);
+            channel.tell_late(frame, offset_ns, out);
         } else {
-            channel.order.hold(frame.clone(), self.config.reorder_ns);
+            channel.order.hold(frame.clone(), offset_ns, self.config.reorder_ns);
             while let Some(turn) = channel.order.take_ready() {
                 channel.process(&turn, (frame.log_seq, frame.log_ns), out);
             }
         }
+    }
+
+    /// Why the device, or the patient's devices together, may not send this now.
+    fn over_budget(&mut self, device: usize, frame: &Frame, bytes: usize) -> Option<String> {
+        let rate = self.config.rate;
+        let all = rate.times(DEVICES_OF_A_PATIENT);
+        let budget = self.budget.get_or_insert_with(|| Budget::full(all, frame.log_ns));
+        let limit = |who: &str, rate: Rate| {
+            let Rate { frames_per_s, bytes_per_s, burst_s } = rate;
+            format!(
+                "{who} may send {frames_per_s} frames and {bytes_per_s} bytes a second, {burst_s} s of them at once"
+            )
+        };
+        if !self.devices[device].may_send(rate, frame.log_ns, bytes) {
+            return Some(limit("a device", rate));
+        }
+        (!budget.take(all, frame.log_ns, bytes)).then(|| limit("a patient's devices", all))
+    }
+
+    /// What a live frame says of its device's clock, and whether a segment begins with it.
+    fn look_at_clock(&mut self, device: usize, index: usize, frame: &Frame, out: &mut Output) {
+        let (device, channel) = (&mut self.devices[device], &mut self.channels[index]);
+        let set_back = channel.is_set_back(frame);
+        device.observe(frame, set_back);
+        let origin = || channel.origin(frame.boot, frame.seq);
+        device.judge(frame, origin, out);
+        let offset_ns = device.clock.offset_ns();
+        if channel.segments.note(frame.boot, frame.first_sample, offset_ns) {
+            out.clock_segments.push(ClockRow {
+                ts: frame.device_ns.saturating_add(offset_ns),
+                origin: channel.origin(frame.boot, frame.seq),
+                first_sample: frame.first_sample,
+                offset_ns,
+                reason: device.change.name(),
+                uncertainty_ns: device.clock.uncertainty_ns(),
+                drift_ppm: device.clock.drift_ppm(),
+                log_ns: frame.log_ns,
+            });
+        }
+    }
+
+    /// The frame's device, new where it was not heard of.
+    fn device(&mut self, frame: &Frame) -> usize {
+        if let Some(index) = self.devices.iter().position(|device| *device.name == *frame.device) {
+            return index;
+        }
+        if self.devices.len() == MAX_DEVICES {
+            let oldest = (0..MAX_DEVICES).min_by_key(|&index| self.devices[index].seen_ns).unwrap_or(0);
+            self.devices.remove(oldest);
+        }
+        self.devices.push(Device::new(&frame.device, frame.boot, self.config.rate, frame.log_ns));
+        self.devices.len() - 1
     }
 
     /// The frame's channel, new where it was not heard of.
@@ -141,65 +320,38 @@ impl Signals {
         for channel in &self.channels {
             channel.write(&mut writer);
         }
+        writer.one(self.devices.len() as u16);
+        for device in &self.devices {
+            device.write(&mut writer);
+        }
+        writer.one(u8::from(self.budget.is_some()));
+        if let Some(budget) = &self.budget {
+            budget.write(&mut writer);
+        }
+        writer.one(u8::from(self.hole.is_some()));
+        if let Some(hole) = &self.hole {
+            hole.write(&mut writer);
+        }
         writer.finish()
     }
 
     /// The patient of a snapshot.
     pub fn restore(snapshot: &[u8], config: Config) -> Result<Self, StateError> {
         let mut reader = Reader::open(snapshot, KIND, VERSION)?;
-        let log_ns = reader.one()?;
-        let count = reader.one::<u16>()?;
-        let channels = (0..count).map(|_| Channel::read(&mut reader)).collect::<Result<_, _>>()?;
+        let mut signals = Self { log_ns: reader.one()?, ..Self::new(config) };
+        for _ in 0..reader.one::<u16>()? {
+            signals.channels.push(Channel::read(&mut reader)?);
+        }
+        for _ in 0..reader.one::<u16>()? {
+            signals.devices.push(Device::read(&mut reader)?);
+        }
+        if reader.one::<u8>()? != 0 {
+            signals.budget = Some(Budget::read(&mut reader)?);
+        }
+        if reader.one::<u8>()? != 0 {
+            signals.hole = Some(Hole::read(&mut reader)?);
+        }
         reader.finish()?;
-        Ok(Self { config, log_ns, channels })
+        Ok(signals)
     }
-}
-
-/// The frame's own rows: a function of the frame alone.
-fn store(frame: &Frame, device: &Arc<str>, out: &mut Output) {
-    let origin = Origin { device: device.clone(), boot: frame.boot, signal: signal_name(frame.signal), seq: frame.seq };
-    let observation = |ts, value, first_sample| ObservationRow {
-        ts,
-        origin: origin.clone(),
-        value,
-        stored: frame.stored,
-        averaging_s: frame.averaging_s,
-        first_sample,
-        log_ns: frame.log_ns,
-    };
-    match &frame.body {
-        Body::Wave(wave) => out.waveforms.push(WaveRow {
-            ts: frame.device_ns,
-            origin,
-            wave: wave.clone(),
-            stored: frame.stored,
-            first_sample: frame.first_sample,
-            device_ns: frame.device_ns,
-            log_ns: frame.log_ns,
-        }),
-        Body::Readings(readings) => {
-            let rows = readings.iter().zip(frame.first_sample..);
-            out.observations.extend(
-                rows.map(|(reading, index)| observation(reading.device_ns, Observed::Reading(*reading), index)),
-            );
-        }
-        Body::Answers { instrument, answers, .. } => {
-            out.observations.extend(answers.iter().map(|(item, value)| {
-                let code = format!("{instrument}.{item}");
-                let value = Observed::Answer { code, value: *value, device_ns: frame.device_ns };
-                observation(frame.device_ns, value, frame.first_sample)
-            }));
-        }
-    }
-}
-
-fn list_late(frame: &Frame, device: &Arc<str>, reason: &'static str, out: &mut Output) {
-    out.late_frames.push(LateRow {
-        ts: frame.device_ns,
-        origin: Origin { device: device.clone(), boot: frame.boot, signal: signal_name(frame.signal), seq: frame.seq },
-        reason,
-        lag_ms: (frame.log_ns - frame.device_ns) as f64 / 1e6,
-        log_ns: frame.log_ns,
-        log_seq: frame.log_seq,
-    });
 }

@@ -31,7 +31,7 @@ struct SpO2Series {
 /// State of all readings of one device.
 #[derive(Default)]
 pub struct Numeric {
-    /// Last value of each code: (code, device time, canonical value).
+    /// Last value of each code: (code, event time, canonical value).
     last: Vec<(Code, i64, f64)>,
     spo2: Option<SpO2Series>,
 }
@@ -56,7 +56,8 @@ impl Numeric {
         if reading.canonical.is_nan() {
             return;
         }
-        let now = (reading.code, reading.device_ns, reading.canonical);
+        let ts = reading.device_ns.saturating_add(at.offset_ns);
+        let now = (reading.code, ts, reading.canonical);
         let Some(last) = self.last.iter_mut().find(|last| last.0 == reading.code) else {
             self.last.push(now);
             return;
@@ -67,7 +68,7 @@ impl Numeric {
             return;
         }
         out.quality.push(QualityRow {
-            ts: reading.device_ns,
+            ts,
             origin: at.origin(seq),
             reason: "step",
             value: change,
@@ -79,13 +80,14 @@ impl Numeric {
 
     fn spo2(&mut self, reading: &Reading, seq: u64, at: &Place<'_>, out: &mut Output) {
         let value = if reading.status & LEAD_OFF == 0 { reading.canonical } else { f64::NAN };
-        let series = self.spo2.get_or_insert_with(|| SpO2Series::new(reading.device_ns));
-        let index = (reading.device_ns - series.origin_ns).div_euclid(SECOND_NS);
+        let ts = reading.device_ns.saturating_add(at.offset_ns);
+        let series = self.spo2.get_or_insert_with(|| SpO2Series::new(ts));
+        let index = (ts - series.origin_ns).div_euclid(SECOND_NS);
         let mut missing = index - series.next;
         if missing < -MAX_BACKWARDS {
             // The device clock was set back. What follows is new, and must not be ignored until the clock has caught up.
             missing = AFTER_STEP;
-            series.origin_ns = reading.device_ns - (series.next + missing) * SECOND_NS;
+            series.origin_ns = ts - (series.next + missing) * SECOND_NS;
         }
         if missing < 0 {
             return; // a second reading of the same second: the first counts
@@ -190,7 +192,8 @@ impl SpO2Series {
             raised,
             origin: at.origin(seq),
             code: "spo2",
-            onset: onset_ns as u64,
+            // The identity is in device time: it must not move when the clock is corrected otherwise.
+            onset: onset_ns.saturating_sub(at.offset_ns) as u64,
             onset_ns,
             value,
             limit,

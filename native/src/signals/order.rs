@@ -30,6 +30,7 @@ struct Run {
 #[derive(Clone, Debug, PartialEq)]
 struct Held {
     frame: Arc<Frame>,
+    offset_ns: i64,
     deadline_ns: i64,
 }
 
@@ -91,10 +92,10 @@ impl Sequencer {
         if frame.seq < self.next_seq { Verdict::Late } else { Verdict::Fresh }
     }
 
-    /// Keeps a fresh frame until its turn, at the latest until its deadline.
-    pub fn hold(&mut self, frame: Arc<Frame>, reorder_ns: i64) {
+    /// Keeps a fresh frame until its turn, at the latest until its deadline, with its clock's offset.
+    pub fn hold(&mut self, frame: Arc<Frame>, offset_ns: i64, reorder_ns: i64) {
         let deadline_ns = frame.log_ns.saturating_add(reorder_ns);
-        self.held.insert(frame.seq, Held { frame, deadline_ns });
+        self.held.insert(frame.seq, Held { frame, offset_ns, deadline_ns });
     }
 
     fn remember(&mut self, after: usize, (seq, first, end): (u64, u64, u64)) {
@@ -143,11 +144,11 @@ impl Sequencer {
     }
 
     fn take(&mut self, seq: u64) -> Turn {
-        let frame = self.held.remove(&seq).map(|held| held.frame).expect("take is called with a held number");
+        let Held { frame, offset_ns, .. } = self.held.remove(&seq).expect("take is called with a held number");
         let missing = frame.first_sample.saturating_sub(self.next_sample);
         self.next_seq = seq + 1;
         self.next_sample = frame.end_sample();
-        Turn { frame, missing }
+        Turn { frame, offset_ns, missing }
     }
 
     /// Appends the state.
@@ -163,7 +164,7 @@ impl Sequencer {
         }
         writer.one(self.held.len() as u16);
         for held in self.held.values() {
-            writer.one(held.deadline_ns);
+            writer.put(&[held.deadline_ns, held.offset_ns]);
             codec::write_frame(writer, &held.frame);
         }
     }
@@ -183,9 +184,9 @@ impl Sequencer {
             order.recent.push((reader.one()?, reader.one()?, reader.one()?));
         }
         for _ in 0..reader.one::<u16>()? {
-            let deadline_ns = reader.one()?;
+            let (deadline_ns, offset_ns) = (reader.one()?, reader.one()?);
             let frame = Arc::new(codec::read_frame(reader)?);
-            order.held.insert(frame.seq, Held { frame, deadline_ns });
+            order.held.insert(frame.seq, Held { frame, offset_ns, deadline_ns });
         }
         Ok(order)
     }
@@ -196,6 +197,8 @@ impl Sequencer {
 pub struct Turn {
     /// The frame.
     pub frame: Arc<Frame>,
+    /// What is added to its device time.
+    pub offset_ns: i64,
     /// Samples between the frame before and this one.
     pub missing: u64,
 }
@@ -239,7 +242,7 @@ mod tests {
     fn arrive(order: &mut Sequencer, frame: Frame) -> Verdict {
         let verdict = order.admit(&frame);
         if verdict == Verdict::Fresh {
-            order.hold(Arc::new(frame), 2 * SECOND);
+            order.hold(Arc::new(frame), 0, 2 * SECOND);
         }
         verdict
     }

@@ -132,6 +132,27 @@ pub struct QualityRow {
     pub log_ns: i64,
 }
 
+/// A row of `clock_segments`: from this frame on its signal's device time is moved by `offset_ns`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClockRow {
+    /// Event time of the frame.
+    pub ts: i64,
+    /// Frame.
+    pub origin: Origin,
+    /// Its first sample.
+    pub first_sample: u64,
+    /// What is added to device time.
+    pub offset_ns: i64,
+    /// `reboot`, `drift`, `step`, `local_time`.
+    pub reason: &'static str,
+    /// How far event time may lie from the truth.
+    pub uncertainty_ns: i64,
+    /// How much faster than log time the clock runs; NaN where it is not known.
+    pub drift_ppm: f64,
+    /// Log time.
+    pub log_ns: i64,
+}
+
 /// A row of `late_frames`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LateRow {
@@ -263,6 +284,8 @@ pub struct Output {
     pub desaturations: Vec<DesaturationRow>,
     /// Rows of `quality`.
     pub quality: Vec<QualityRow>,
+    /// Rows of `clock_segments`.
+    pub clock_segments: Vec<ClockRow>,
     /// Rows of `late_frames`.
     pub late_frames: Vec<LateRow>,
     /// For the judge.

@@ -15,6 +15,8 @@ pub struct Place<'a> {
     pub signal: &'static str,
     /// Frames in time.
     pub anchors: &'a Anchors,
+    /// What is added to the device's time.
+    pub offset_ns: i64,
     /// Deciding message.
     pub log_seq: u64,
     /// Log time of the decision.

@@ -125,6 +125,15 @@ impl Frame {
         self.len() == 0
     }
 
+    /// Device time just after its last sample.
+    pub fn end_ns(&self) -> i64 {
+        match &self.body {
+            Body::Wave(wave) => self.device_ns.saturating_add(wave.offset_ns(wave.len() as u64)),
+            Body::Readings(readings) => readings.last().map_or(self.device_ns, |reading| reading.device_ns),
+            Body::Answers { .. } => self.device_ns,
+        }
+    }
+
     /// One past the index of its last sample.
     pub fn end_sample(&self) -> u64 {
         self.first_sample.saturating_add(self.len())
@@ -162,6 +171,15 @@ pub enum Item {
         /// Log time.
         log_ns: i64,
     },
+    /// The log was away: between `since_ns` and `log_ns` the broker wrote nothing, not even its ticks.
+    Hole {
+        /// Sequence of the first message after it.
+        log_seq: u64,
+        /// Log time before it.
+        since_ns: i64,
+        /// Log time after it.
+        log_ns: i64,
+    },
 }
 
 impl Item {
@@ -170,7 +188,7 @@ impl Item {
         match self {
             Self::Frame(frame, _) => (frame.log_seq, frame.log_ns),
             Self::Command(command, _) => (command.log_seq, command.log_ns),
-            Self::Tick { log_seq, log_ns } => (*log_seq, *log_ns),
+            Self::Tick { log_seq, log_ns } | Self::Hole { log_seq, log_ns, .. } => (*log_seq, *log_ns),
         }
     }
 }

@@ -27,4 +27,13 @@ pub enum Raw {
         /// Log time of the tick.
         log_ns: i64,
     },
+    /// The log was away: between `since_ns` and `log_ns` the broker wrote nothing, not even its ticks.
+    Hole {
+        /// Sequence number of the first message after it.
+        log_seq: u64,
+        /// Log time before it.
+        since_ns: i64,
+        /// Log time after it.
+        log_ns: i64,
+    },
 }

@@ -50,6 +50,9 @@ impl Validator {
         for raw in list {
             match raw {
                 Raw::Tick { log_seq, log_ns } => items.push(Item::Tick { log_seq: *log_seq, log_ns: *log_ns }),
+                Raw::Hole { log_seq, since_ns, log_ns } => {
+                    items.push(Item::Hole { log_seq: *log_seq, since_ns: *since_ns, log_ns: *log_ns });
+                }
                 Raw::Message(message) => match self.item(message) {
                     Ok(item) => items.push(item),
                     Err((reason, detail)) => rejects.push(Reject { reason, detail, raw: message.clone() }),
