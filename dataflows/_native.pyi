@@ -696,6 +696,10 @@ class Detection:
     @property
     def sample_ns(self) -> int: ...
     @property
+    def stored(self) -> bool:
+        """It rests on samples that came after their time: it is recorded and pages nobody."""
+
+    @property
     def log_seq(self) -> int: ...
     @property
     def log_ns(self) -> int: ...

@@ -47,7 +47,7 @@ class Judge:
         """Takes events in log order, then log time: it has come to `log_ns` when the last of them is over."""
         alerts = []
         for event in events:
-            if isinstance(event, Command | Reading | Answers) or event.rule not in RULES:
+            if isinstance(event, Command | Reading | Answers) or event.rule not in RULES or event.stored:
                 continue
             alert = self._judge(tenant, patient, event)
             if alert is not None:

@@ -341,6 +341,56 @@ fn a_clock_that_steps_moves_no_row_in_time() {
     assert_eq!(missing, 0, "a clock is no gap");
 }
 
+/// An upload of the seconds 60 to 240, of which the live log knows nothing, into a live log that goes on; the frames of
+/// two devices' worth of disorder: every fourth one overtakes its neighbour.
+fn with_upload(seconds: usize, upload: bool) -> Vec<Item> {
+    let mut fates = calm(seconds);
+    fates.iter_mut().skip(60).take(180).for_each(|fate| fate.lost = true);
+    let mut items = log(&fates, 10_000);
+    if upload {
+        let at = items.iter().position(|item| item.place().1 > START_NS + 300 * SECOND_NS).expect("the log is longer");
+        let log_ns = items[at].place().1;
+        let mut past: Vec<Frame> = (60..240).flat_map(|seq| [ecg(seq, 0, log_ns), spo2(seq, 0, log_ns)]).collect();
+        (0..past.len() - 8).step_by(8).for_each(|index| past.swap(index, index + 2));
+        let item = |(index, mut frame): (usize, Frame)| {
+            (frame.stored, frame.log_seq) = (true, 50_000 + index as u64);
+            let raw = RawMessage { subject: "x".into(), payload: b"raw"[..].into(), log_seq: frame.log_seq, log_ns };
+            Item::Frame(Arc::new(frame), raw)
+        };
+        items.splice(at..at, past.into_iter().enumerate().map(item));
+    }
+    items
+}
+
+#[test]
+fn an_upload_is_stored_once_finds_what_happened_and_disturbs_nothing_live() {
+    let (calm, filled) = (run(&[with_upload(500, false)], 0), run(&[with_upload(500, true)], 0));
+    let live = |output: &Output| {
+        let findings = output.events.iter().filter(|event| matches!(event, Event::Detection(found) if !found.stored));
+        format!("{:#?}", findings.collect::<Vec<_>>())
+    };
+    assert_eq!(live(&filled), live(&calm));
+    let past = filled.events.iter().filter_map(|event| match event {
+        Event::Detection(found) if found.stored && found.raised => {
+            Some((found.rule, (found.onset_ns - START_NS) / SECOND_NS))
+        }
+        _ => None,
+    });
+    let past: Vec<_> = past.collect();
+    for minute in 1..4 {
+        assert!(past.contains(&("asystole", minute * 60 + 53)), "{past:?}");
+    }
+    assert!(past.contains(&("spo2_desaturation", 202)), "{past:?}");
+
+    let once: std::collections::BTreeSet<_> =
+        filled.waveforms.iter().map(|row| (row.origin.boot, row.origin.seq)).collect();
+    assert_eq!((once.len(), filled.waveforms.len()), (500, 500));
+    assert_eq!(filled.late_frames.len(), 360);
+    let within = |output: &Output| output.beats.iter().filter(|row| (60..240).contains(&row.origin.seq)).count();
+    assert_eq!(within(&calm), 0);
+    assert!((180..226).contains(&within(&filled)), "{} beats", within(&filled));
+}
+
 #[test]
 fn the_stopped_heart_and_the_falling_saturation_are_found() {
     let fates = vec![Fate { lost: false, repeated: false, delay_s: 0, ticks: 1 }; 180];

@@ -66,6 +66,10 @@ impl Detection {
         self.inner.sample_ns
     }
     #[getter]
+    fn stored(&self) -> bool {
+        self.inner.stored
+    }
+    #[getter]
     fn log_seq(&self) -> u64 {
         self.inner.log_seq
     }

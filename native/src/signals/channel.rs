@@ -45,6 +45,8 @@ pub struct Channel {
     pub order: Sequencer,
     anchors: Anchors,
     detectors: Detectors,
+    /// It follows an upload beside the live channel.
+    pub past: bool,
 }
 
 impl Channel {
@@ -67,7 +69,28 @@ impl Channel {
             order: Sequencer::default(),
             anchors: Anchors::default(),
             detectors,
+            past: false,
         }
+    }
+
+    /// A signal that is uploaded after its time.
+    pub fn of_the_past(device: Arc<str>, signal: Signal, boot: u64) -> Self {
+        Self { past: true, ..Self::new(device, signal, boot) }
+    }
+
+    /// Processes every frame whose turn has come.
+    pub fn process_ready(&mut self, place: (u64, i64), out: &mut Output) {
+        while let Some(turn) = self.order.take_ready() {
+            self.process(&turn, place, out);
+        }
+    }
+
+    /// Processes what waited until the deadline that the message `log_seq` set, and what comes next.
+    pub fn process_overdue(&mut self, log_seq: u64, deadline_ns: i64, out: &mut Output) {
+        while let Some(turn) = self.order.take_overdue(log_seq) {
+            self.process(&turn, (log_seq, deadline_ns), out);
+        }
+        self.process_ready((log_seq, deadline_ns), out);
     }
 
     /// Device and signal: the channel's name within the patient.
@@ -121,9 +144,11 @@ impl Channel {
             offset_ns: turn.offset_ns,
             log_seq,
             log_ns,
-            silent: frame.stored,
+            silent: frame.stored && !self.past,
         };
-        tell(frame, frame.stored, &at, out);
+        if !self.past {
+            tell(frame, frame.stored, &at, out);
+        }
         match (&mut self.detectors, &frame.body) {
             (Detectors::Lead(lead), Body::Wave(wave)) => {
                 let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample)));
@@ -151,10 +176,8 @@ impl Channel {
         tell(frame, true, &at, out);
     }
 
-    /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one. Readings
-    /// stand in time, not in samples, so what they led to goes on.
-    pub fn reboot(&mut self, frame: &Frame, out: &mut Output) {
-        let place = (frame.log_seq, frame.log_ns);
+    /// Nothing follows any more: what waits takes its turn, and what is pending becomes certain.
+    pub fn finish(&mut self, place: (u64, i64), out: &mut Output) {
         while let Some(turn) = self.order.take_any() {
             self.process(&turn, place, out);
         }
@@ -173,6 +196,12 @@ impl Channel {
         {
             lead.close(&at, out);
         }
+    }
+
+    /// The device has started anew: closes what stands on the old boot's samples, and begins with the new one. Readings
+    /// stand in time, not in samples, so what they led to goes on.
+    pub fn reboot(&mut self, frame: &Frame, out: &mut Output) {
+        self.finish((frame.log_seq, frame.log_ns), out);
         let detectors = std::mem::replace(&mut self.detectors, Detectors::None);
         let (segments, silence) = (std::mem::take(&mut self.segments), self.silence);
         *self = Self { segments, silence, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };

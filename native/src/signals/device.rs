@@ -88,6 +88,7 @@ impl Device {
             limit: OFF_NS as f64 / 1e9,
             evidence_ns: (onset_ns, ts),
             sample_ns: ts,
+            stored: false,
             log_seq: frame.log_seq,
             log_ns: frame.log_ns,
         }));

@@ -53,6 +53,7 @@ impl Hole {
             limit: LIMIT_NS as f64 / 1e9,
             evidence_ns: (self.onset_ns, self.end_ns),
             sample_ns: self.end_ns,
+            stored: false,
             log_seq: self.log_seq,
             log_ns,
         })

@@ -146,6 +146,7 @@ impl Lead {
             limit: event.limit,
             evidence_ns: (time(event.evidence_first), time(event.evidence_last)),
             sample_ns: time(event.decided),
+            stored: false,
             log_seq: at.log_seq,
             log_ns: at.log_ns,
         }));

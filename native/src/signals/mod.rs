@@ -14,6 +14,7 @@ mod monitor;
 mod numeric;
 mod order;
 mod output;
+mod past;
 mod place;
 mod rows;
 mod segments;

@@ -11,6 +11,7 @@ use super::device::Device;
 use super::hole::Hole;
 use super::order::Verdict;
 use super::output::{ClockRow, Detection, Event, Output};
+use super::past::Past;
 use super::rows::{list_late, store};
 use super::silence::Standing;
 
@@ -57,6 +58,8 @@ enum Due {
     Order(usize),
     /// Silence of this channel.
     Silence(usize),
+    /// An upload.
+    Past,
     /// The end of the alarm on a hole in the log.
     Hole,
 }
@@ -70,12 +73,22 @@ pub struct Signals {
     /// Budget of all devices together.
     budget: Option<Budget>,
     hole: Option<Hole>,
+    /// Frames that came after their time.
+    past: Past,
 }
 
 impl Signals {
     /// A patient that has just been heard of.
     pub fn new(config: Config) -> Self {
-        Self { config, log_ns: i64::MIN, channels: Vec::new(), devices: Vec::new(), budget: None, hole: None }
+        Self {
+            config,
+            log_ns: i64::MIN,
+            channels: Vec::new(),
+            devices: Vec::new(),
+            budget: None,
+            hole: None,
+            past: Past::default(),
+        }
     }
 
     /// Takes items in log order. Before each one every deadline that is due fires, so the outputs do not depend on how
@@ -110,19 +123,14 @@ impl Signals {
         while let Some((deadline_ns, log_seq, due)) = self.next_due() {
             match due {
                 Due::Order(index) => {
-                    let channel = &mut self.channels[index];
-                    while let Some(turn) = channel.order.take_overdue(log_seq) {
-                        channel.process(&turn, (log_seq, deadline_ns), out);
-                    }
-                    while let Some(turn) = channel.order.take_ready() {
-                        channel.process(&turn, (log_seq, deadline_ns), out);
-                    }
+                    self.channels[index].process_overdue(log_seq, deadline_ns, out);
                 }
                 Due::Silence(index) => {
                     let limit_ns = deadline_ns - self.channels[index].silence.since_ns;
                     let standing = self.channels[index].silence.raise();
                     self.silence(index, standing, true, limit_ns, (log_seq, deadline_ns), out);
                 }
+                Due::Past => self.past.fire((deadline_ns, log_seq), out),
                 Due::Hole => out.events.extend(self.hole.take().map(|hole| hole.over(deadline_ns))),
             }
         }
@@ -138,7 +146,8 @@ impl Signals {
             Some((deadline.0, deadline.1, Due::Silence(index)))
         });
         let hole = self.hole.map(|hole| (hole.deadline_ns(), hole.log_seq, Due::Hole));
-        orders.chain(silences).chain(hole).min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
+        let past = self.past.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Past));
+        orders.chain(silences).chain(past).chain(hole).min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
     }
 
     /// How long this signal may be silent at least; 0 where silence says nothing.
@@ -170,6 +179,7 @@ impl Signals {
             limit: limit_ns as f64 / 1e9,
             evidence_ns: (standing.since_ns, log_ns),
             sample_ns: standing.since_ns,
+            stored: false,
             log_seq,
             log_ns,
         }));
@@ -241,9 +251,10 @@ impl Signals {
             channel.tell_late(frame, offset_ns, out);
         } else {
             channel.order.hold(frame.clone(), offset_ns, self.config.reorder_ns);
-            while let Some(turn) = channel.order.take_ready() {
-                channel.process(&turn, (frame.log_seq, frame.log_ns), out);
-            }
+            channel.process_ready((frame.log_seq, frame.log_ns), out);
+        }
+        if reason.is_some() {
+            self.past.take(frame, offset_ns, self.config.reorder_ns, out);
         }
     }
 
@@ -332,6 +343,7 @@ impl Signals {
         if let Some(hole) = &self.hole {
             hole.write(&mut writer);
         }
+        self.past.write(&mut writer);
         writer.finish()
     }
 
@@ -351,6 +363,7 @@ impl Signals {
         if reader.one::<u8>()? != 0 {
             signals.hole = Some(Hole::read(&mut reader)?);
         }
+        signals.past = Past::read(&mut reader)?;
         reader.finish()?;
         Ok(signals)
     }

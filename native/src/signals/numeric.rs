@@ -199,6 +199,7 @@ impl SpO2Series {
             limit,
             evidence_ns: (onset_ns, self.time(end)),
             sample_ns: self.time(decided),
+            stored: false,
             log_seq: at.log_seq,
             log_ns: at.log_ns,
         }

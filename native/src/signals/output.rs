@@ -193,6 +193,8 @@ pub struct Detection {
     pub evidence_ns: (i64, i64),
     /// Event time of the sample that decided.
     pub sample_ns: i64,
+    /// It rests on samples that came after their time: it is recorded and pages nobody.
+    pub stored: bool,
     /// Deciding message.
     pub log_seq: u64,
     /// Log time of the decision.
