@@ -1,0 +1,186 @@
+"""Early warning on charted patients: plain limits, MEWS, NEWS2 and the patient's own trends, alert by alert.
+
+`python bench/early_warning.py DIR [--json FILE]` with DIR the folder of recorded data. Every detector is the streaming
+one with its shipped limits, fed reading by reading; only maximum ages and slots are those of hourly charts. No limit
+was chosen on these patients, except in the rows that say so: there it was chosen on one half of the patients of
+Challenge 2019 and is reported on the other half, and on MIMIC-IV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+from alert_scoring import Alert, Course, figures
+from early_warning_data import HOUR_NS, Stay, challenge2019, mimic4_demo
+from report import publish
+
+from dataflows.alerts.finding import Context, Finding, Scorer
+from dataflows.scores import table, trends
+from dataflows.scores.early_warning import EarlyWarning
+from dataflows.scores.table import ScoreRule, ScoreTable
+from dataflows.scores.trends import Signal, Trends
+
+CHART_AGE_S = 4 * 3600
+"""A charted value stands for four hours, the longest interval of NEWS2 for a patient who scores."""
+TOTALS = range(3, 11)
+FACTORS = (0.75, 1.0, 1.5, 2.0)
+TARGET_PCT = 30.0
+"""Matched rows: limits with which so many days of patients who did not deteriorate have an alert."""
+MONITOR_LIMITS = {"hr": (50, 120), "resp_rate": (8, 30), "spo2": (90, 101), "sbp": (90, 160)}
+"""Alarm limits as bedside monitors leave the factory."""
+
+
+def charted(name: str) -> ScoreTable:
+    """The shipped table, with ages for hourly charts and a rule per total for the matched rows."""
+    shipped = table.load(name)
+    parameters = tuple(
+        msgspec.structs.replace(one, max_age_s=max(one.max_age_s, CHART_AGE_S), median_s=0)
+        for one in shipped.parameters
+    )
+    ladder = tuple(ScoreRule(rule=f"{name}>={limit}", kind="total", limit=limit) for limit in TOTALS)
+    return msgspec.structs.replace(shipped, parameters=parameters, rules=(*shipped.rules, *ladder))
+
+
+def hourly() -> list[Signal]:
+    """The shipped signals with a value an hour: slopes over six hours, the same changes that matter."""
+    return [msgspec.structs.replace(one, slot_s=3600, window_s=6 * 3600, least=8) for one in trends.load()]
+
+
+def context(factor: float = 1.0) -> Context:
+    """A patient with the shipped limits, or with those of trends scaled."""
+    overrides = {f"{one.code}_{kind}": one.change * factor for one in trends.load() for kind in ("trend", "shift")}
+    return Context("bench", "p", "adult", frozenset(), {} if factor == 1.0 else overrides, 0)
+
+
+def findings(scorer: Scorer, stay: Stay, patient: Context) -> Iterator[Finding]:
+    """What a scorer says of a stay, deadlines first, as the judge asks it."""
+    for reading in stay.readings:
+        while (due := scorer.deadline()) is not None and due[0] <= reading.log_ns:
+            yield from (one for one in scorer.on_deadline(due[0], patient) if isinstance(one, Finding))
+        yield from (one for one in scorer.on_reading(reading, patient) if isinstance(one, Finding))
+
+
+def alerts(found: Iterable[Finding], end_ns: int) -> dict[str, list[Alert]]:
+    """Raised and ended, per rule."""
+    standing: dict[str, int] = {}
+    done: dict[str, list[Alert]] = {}
+    for one in found:
+        if one.raised:
+            standing.setdefault(one.rule, one.log_ns)
+        else:
+            done.setdefault(one.rule, []).append((standing.pop(one.rule), one.log_ns))
+    for rule, begun in standing.items():
+        done.setdefault(rule, []).append((begun, max(end_ns, begun + 1)))
+    return done
+
+
+def plain(stay: Stay) -> list[Alert]:
+    """Plain limits of a monitor on each signal, without delay or hysteresis."""
+    found: list[Alert] = []
+    for code, (low, high) in MONITOR_LIMITS.items():
+        begun = None
+        for one in stay.readings:
+            if one.code != code:
+                continue
+            if not low <= one.value <= high:
+                begun = one.log_ns if begun is None else begun
+            elif begun is not None:
+                found.append((begun, one.log_ns))
+                begun = None
+        if begun is not None:
+            found.append((begun, max(stay.end_ns, begun + 1)))
+    return found
+
+
+def detectors(stay: Stay, tables: Sequence[ScoreTable], signals: Sequence[Signal]) -> dict[str, list[Alert]]:
+    """Alerts of every detector in one stay, by detector."""
+    found: dict[str, list[Alert]] = {"monitor limits": plain(stay)}
+    for one in tables:
+        found |= alerts(findings(EarlyWarning(one), stay, context()), stay.end_ns)
+    for factor in FACTORS:
+        moved = alerts(findings(Trends(signals), stay, context(factor)), stay.end_ns)
+        for kind in ("trend", "shift"):
+            merged = [one for rule, some in moved.items() if rule.endswith(kind) for one in some]
+            found[f"{kind} x{factor:g}"] = merged
+        found[f"trend or shift x{factor:g}"] = found[f"trend x{factor:g}"] + found[f"shift x{factor:g}"]
+    found["NEWS2 >= 5 or trend"] = found.get("news2_medium", []) + found["trend x1"]
+    return found
+
+
+SHIPPED = {
+    "monitor limits": "monitor limits",
+    "mews_high": "MEWS >= 5",
+    "news2_single_3": "NEWS2 single 3",
+    "news2_medium": "NEWS2 >= 5",
+    "news2_high": "NEWS2 >= 7",
+    "news2_rise": "NEWS2 rise of 2",
+    "trend x1": "trend",
+    "shift x1": "shift",
+    "trend or shift x1": "trend or shift",
+    "NEWS2 >= 5 or trend": "NEWS2 >= 5 or trend",
+}
+FAMILIES = {
+    "MEWS": [f"mews>={limit}" for limit in TOTALS],
+    "NEWS2": [f"news2>={limit}" for limit in TOTALS],
+    "trend": [f"trend x{factor:g}" for factor in FACTORS],
+    "trend or shift": [f"trend or shift x{factor:g}" for factor in FACTORS],
+}
+
+
+def courses(stays: Iterable[tuple[Stay, dict[str, list[Alert]]]], detector: str) -> list[Course]:
+    """The courses of one detector."""
+    return [Course(stay.start_ns, stay.end_ns, stay.event_ns, found.get(detector, [])) for stay, found in stays]
+
+
+def first_half(stay: Stay) -> bool:
+    """Which half of the patients a stay belongs to, by its name alone."""
+    return crc32(stay.name.encode()) % 2 == 0
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Runs both data sets and returns the rows of the table."""
+    begun, readings = time.process_time(), 0
+    tables, signals = [charted("mews"), charted("news2")], hourly()
+    rows: list[dict[str, Any]] = []
+    sets: dict[str, list[tuple[Stay, dict[str, list[Alert]]]]] = {}
+    for name, stays in (("challenge2019", challenge2019(folder)), ("mimic4_demo", mimic4_demo(folder))):
+        sets[name] = []
+        for stay in stays:
+            readings += len(stay.readings)
+            sets[name].append((stay, detectors(stay, tables, signals)))
+        rows += [
+            {"data": name, "detector": label, **figures(courses(sets[name], detector))}
+            for detector, label in SHIPPED.items()
+        ]
+    halves = [[one for one in sets["challenge2019"] if first_half(one[0]) is half] for half in (True, False)]
+    for family, members in FAMILIES.items():
+        chosen = min(
+            members,
+            key=lambda one: abs(float(figures(courses(halves[0], one))["quiet windows with alert %"]) - TARGET_PCT),
+        )
+        for name, stays_of in (("challenge2019, other half", halves[1]), ("mimic4_demo", sets["mimic4_demo"])):
+            label = f"{family} matched: {chosen}"
+            rows.append({"data": name, "detector": label, **figures(courses(stays_of, chosen))})
+    days = sum((stay.end_ns - stay.start_ns) / (24 * HOUR_NS) for some in sets.values() for stay, _ in some)
+    counts = {name: len(some) for name, some in sets.items()}
+    seconds = time.process_time() - begun
+    return {"rows": rows, "stays": counts, "readings": readings, "patient_days": days, "cpu_s": round(seconds, 1)}
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    publish(measure(options.folder), options.json)
+
+
+if __name__ == "__main__":
+    main()
