@@ -203,6 +203,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
 RULES = (
     "glucose_below_54",
     "glucose_below_70",
+    "glucose_level_2_event",
     "glucose_hypo_prolonged",
     "glucose_predicted_low",
     "glucose_above_250",

@@ -15,7 +15,7 @@ from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Finding, O
 from dataflows.scores.episodes import Anchor, Episodes, usable
 from dataflows.scores.rows import score_row
 from dataflows.scores.series import Series
-from dataflows.scores.table import Score, ScoreTable, score
+from dataflows.scores.table import SHIPPED, Score, ScoreTable, load, score
 
 RISE_HOURS = 6
 """A rise is measured against the hours before: the longest interval between observations that NEWS2 knows for a
@@ -51,6 +51,8 @@ class EarlyWarning:
         self._state = _State()
         self._judged: dict[str, tuple[float, int, str, int]] = {}
         """What the last evaluation saw of a code. Not state: seeing the same again leads to nothing."""
+        self._next: tuple[int, Anchor] | None = None
+        """The next deadline, worked out from the state when a reading changed it."""
 
     def on_reading(self, reading: AnyReading, context: Context) -> Sequence[Outcome]:
         """Takes a reading of any code."""
@@ -67,6 +69,7 @@ class EarlyWarning:
             series = self._state.series[code] = Series.begin(anchor, value)
         elif not series.push(anchor, value, parameter.median_s):
             return []
+        self._next = self._due()
         seen = (parameter.on_grid(series.value), reading.log_ns // _HOUR_NS, context.profile, context.limits_version)
         if self._judged.get(code) == seen:
             return []
@@ -79,34 +82,39 @@ class EarlyWarning:
 
     def deadline(self) -> tuple[int, int] | None:
         """When the next parameter becomes too old."""
-        due = self._due()
-        return None if due is None else (due[0], due[1].log_seq)
+        return None if self._next is None else (self._next[0], self._next[1].log_seq)
 
     def on_deadline(self, log_ns: int, context: Context) -> Sequence[Outcome]:
         """A parameter became too old."""
-        due = self._due()
+        due = self._next
         if due is None or due[0] > log_ns:
             return []
         # Marked in the state, not by the time alone: what is stale once stays so until a new reading comes.
         for series, expires_ns in self._expiries():
             if expires_ns <= log_ns:
                 series.seen_ns = 0
+        self._next = self._due()
         self._judged.clear()
         return self._evaluate(due[1].at(log_ns), context)
 
     def state(self) -> Any:
         """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
+        return [self.table.name, msgspec.to_builtins(self._state)]
 
     @classmethod
-    def from_state(cls, state: Any, table: ScoreTable) -> Self:
-        """The scorer of a `state()`.
+    def from_state(cls, state: Any) -> Self:
+        """The scorer of a `state()` of a shipped table.
 
         Raises:
             ValueError: It is none.
         """
-        scorer = cls(table)
-        scorer._state = msgspec.convert(state, _State)
+        name, kept = msgspec.convert(state, tuple[str, _State])
+        if name not in SHIPPED:
+            msg = f"there is no early-warning table {name!r}"
+            raise ValueError(msg)
+        scorer = cls(load(name))
+        scorer._state = kept
+        scorer._next = scorer._due()
         return scorer
 
     def _expiries(self) -> list[tuple[Series, int]]:

@@ -20,16 +20,30 @@ GAP_NS = 30 * 60 * _SECOND_NS
 
 @dataclass(frozen=True)
 class Excursion:
-    """An event as it stands: times in ns since 1970, the most extreme value in mg/dL."""
+    """An event as it stands: times in ns since 1970, the most extreme value in mg/dL.
+
+    Attributes:
+        start_ns: First reading beyond.
+        last_ns: Last reading beyond.
+        end_ns: The same while it goes on; once it is over, the first reading back.
+        extreme: Most extreme value.
+        over: 15 minutes were back.
+    """
 
     start_ns: int
+    last_ns: int
     end_ns: int
     extreme: int
     over: bool
 
     @property
+    def span_ns(self) -> int:
+        """From the first to the last reading beyond."""
+        return self.last_ns - self.start_ns
+
+    @property
     def duration_ns(self) -> int:
-        """From the first reading beyond to the last one (or, once over, to the first one back)."""
+        """From the first reading beyond to the end."""
         return self.end_ns - self.start_ns
 
 
@@ -71,7 +85,7 @@ class Run(msgspec.Struct, array_like=True):
         over = ts_ns - self.back_ns >= SPAN_NS - JITTER_NS
         # After a gap nobody knows when it ended: it is not counted longer than to its last reading.
         known = self.back_ns - self.last_ns <= GAP_NS
-        event = Excursion(self.since_ns, self.back_ns if known else self.last_ns, self.extreme, over)
+        event = Excursion(self.since_ns, self.last_ns, self.back_ns if known else self.last_ns, self.extreme, over)
         if over:
             self.since_ns, self.back_ns, self.confirmed = None, None, False
         return event
@@ -84,4 +98,4 @@ class Run(msgspec.Struct, array_like=True):
             self.extreme = mg_dl
         self.last_ns, self.back_ns = ts_ns, None
         self.confirmed = self.confirmed or ts_ns - self.since_ns >= span_ns - JITTER_NS
-        return Excursion(self.since_ns, ts_ns, self.extreme, over=False) if self.confirmed else None
+        return Excursion(self.since_ns, ts_ns, ts_ns, self.extreme, over=False) if self.confirmed else None

@@ -48,9 +48,9 @@ LEVEL_RULES = (
     LevelRule("glucose_above_250", 250, low=False, at_once=False),
     LevelRule("glucose_above_400", 400, low=False, at_once=True),
 )
-PROLONGED_MIN = 120.0
-"""A hypoglycaemic event below 54 mg/dL of at least 120 minutes is prolonged (Danne 2017; Battelino 2023 calls it
-extended, below 70)."""
+LASTING_MIN = {"glucose_level_2_event": 15.0, "glucose_hypo_prolonged": 120.0}
+"""Minutes below 54 mg/dL that make a level 2 event, and a prolonged one (Danne 2017; Battelino 2023 speaks of extended
+hypoglycaemia, below 70)."""
 PREDICTED_LOW = 55.0
 PREDICTED_CLEAR = 70.0
 FAST_MG_DL_MIN = 3.0
@@ -167,12 +167,12 @@ class GlucoseMonitor:
                 continue
             outcomes += self._event(one, event, anchor, limit, context)
             if one.rule == "glucose_below_54":
-                outcomes += self._prolonged(event, anchor, context)
+                outcomes += self._lasting(event, anchor, context)
         return outcomes
 
     def _event(self, one: LevelRule, event: Excursion, anchor: Anchor, limit: float, context: Context) -> list[Outcome]:
         minutes = event.duration_ns / _MINUTE_NS
-        lasting = event.duration_ns >= SPAN_NS - JITTER_NS
+        lasting = event.span_ns >= SPAN_NS - JITTER_NS
         outcomes: list[Outcome] = [
             *self._state.episodes.tell(
                 one.rule,
@@ -183,8 +183,6 @@ class GlucoseMonitor:
                 code="glucose",
                 place=anchor.device,
                 onset_ns=event.start_ns,
-                # Half of the falls below 54 are not back above 70 after 15 minutes: then it is told again.
-                severe=one.at_once and lasting,
                 details={"extreme_mg_dl": event.extreme, "minutes": round(minutes, 1)},
             )
         ]
@@ -193,20 +191,24 @@ class GlucoseMonitor:
             outcomes.append(score_row(one.rule, minutes, anchor, context, parts=particulars, device=anchor.device))
         return outcomes
 
-    def _prolonged(self, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
-        limit = context.overrides.get("glucose_hypo_prolonged", PROLONGED_MIN)
-        minutes = (event.duration_ns + JITTER_NS) / _MINUTE_NS
-        return self._state.episodes.tell(
-            "glucose_hypo_prolonged",
-            minutes >= limit and not event.over,
-            anchor,
-            value=float(minutes // 60 * 60),  # told again each hour
-            limit=limit,
-            code="glucose",
-            place=anchor.device,
-            onset_ns=event.start_ns,
-            details={"extreme_mg_dl": event.extreme},
-        )
+    def _lasting(self, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
+        """A low that does not end: after 15 minutes half of them are not back above 70."""
+        minutes = (event.span_ns + JITTER_NS) / _MINUTE_NS
+        found: list[Finding] = []
+        for rule, shipped in LASTING_MIN.items():
+            limit = context.overrides.get(rule, shipped)
+            found += self._state.episodes.tell(
+                rule,
+                minutes >= limit and not event.over,
+                anchor,
+                value=max(limit, float(minutes // 60 * 60)),  # told again each hour
+                limit=limit,
+                code="glucose",
+                place=anchor.device,
+                onset_ns=event.start_ns,
+                details={"extreme_mg_dl": event.extreme},
+            )
+        return found
 
     def _motion(self, device: _Device, anchor: Anchor, mg_dl: int, context: Context) -> list[Finding]:
         slope, forecast = device.rate.mg_dl_min, device.rate.forecast()

@@ -7,8 +7,8 @@ import msgspec
 
 from dataflows.scores.episodes import Anchor
 
-SLOT_NS = 15_000_000_000
-"""Continuous signals come every second; one reading of each 15 is enough for a median of minutes."""
+SLOT_NS = 30_000_000_000
+"""Continuous signals come every second; ten readings are enough for a median of five minutes."""
 
 
 class Series(msgspec.Struct, array_like=True):

@@ -18,6 +18,8 @@ import msgspec
 Bands = tuple[tuple[float, int], ...]
 """Upper edge (included) and points, ascending; the last edge is infinite."""
 
+SHIPPED = ("news2", "mews")
+"""Names of the tables that come with the program."""
 _HALF_UP = 0.5 + 1e-6
 """The millionth lifts what is a half in decimal and just less in binary (38.05)."""
 

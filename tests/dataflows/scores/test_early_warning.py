@@ -32,10 +32,6 @@ def news2():
     return EarlyWarning(load("news2"))
 
 
-def restored(state):
-    return EarlyWarning.from_state(state, load("news2"))
-
-
 def round_of(at_ns=START_NS, **changed):
     return [Reading(code, value, ts_ns=at_ns) for code, value in (WELL | changed).items()]
 
@@ -199,7 +195,7 @@ def stories(draw):
 def test_restarts_change_nothing(events, cuts):
     until_ns = events[-1].log_ns + 15 * HOUR_NS
     whole = feed(news2(), events, until_ns=until_ns)
-    cut = split_feed(news2, restored, events, cuts=cuts, until_ns=until_ns)
+    cut = split_feed(news2, EarlyWarning.from_state, events, cuts=cuts, until_ns=until_ns)
     assert cut == whole
 
 

@@ -44,9 +44,10 @@ def test_below_54_is_told_at_the_first_reading_and_ends_after_fifteen_minutes_ba
     assert ("glucose_below_54", True) not in said(run([90, 80, 54, 54]))
 
 
-def test_a_low_that_lasts_is_severe():
-    told = findings(run([53] * 5), "glucose_below_54")
-    assert [(one.severe, (one.sample_ns - START_NS) // MINUTE_NS) for one in told] == [(False, 0), (True, 15)]
+def test_a_low_that_lasts_is_told_again_after_fifteen_minutes():
+    (told,) = findings(run([53] * 5), "glucose_level_2_event")
+    assert (told.value, (told.sample_ns - START_NS) // MINUTE_NS) == (15, 15)
+    assert findings(run([53, 53, 53, 54, 54, 54]), "glucose_level_2_event") == []
 
 
 def test_below_70_needs_fifteen_minutes():
@@ -183,9 +184,7 @@ def test_on_recorded_sensors_each_low_is_told_at_its_first_reading(name):
         outcomes = feed(
             monitor, [Reading("glucose", float(value), ts_ns=ts_ns, device="cgm") for ts_ns, value in found]
         )
-        begun = {
-            one.onset: one.sample_ns for one in findings(outcomes, "glucose_below_54") if one.raised and not one.severe
-        }
+        begun = {one.onset: one.sample_ns for one in findings(outcomes, "glucose_below_54") if one.raised}
         lows = [ts_ns for ts_ns, value in found if value < 54]
         assert all(onset in lows for onset in begun)
         assert bool(begun) == bool(lows)

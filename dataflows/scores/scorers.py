@@ -1,0 +1,91 @@
+"""All scores of one patient as one scorer, as the judge drives it."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Outcome, Scorer
+from dataflows.scores.early_warning import EarlyWarning
+from dataflows.scores.glucose_monitor import GlucoseMonitor
+from dataflows.scores.questionnaires import Questionnaires
+from dataflows.scores.series import SLOT_NS
+from dataflows.scores.table import SHIPPED, load
+from dataflows.scores.trends import Trends
+
+CONTINUOUS = frozenset({"hr", "pulse_rate", "spo2", "resp_rate"})
+"""Codes of which every score takes the first good reading of a slot alone (`series.py`)."""
+
+
+class Scores:
+    """Early warning, trends, glucose and questionnaires of one patient.
+
+    Most readings are the second, third ... of their slot: no score would take them, so they are dropped here, before
+    anything else is asked.
+    """
+
+    def __init__(self) -> None:
+        self._load(
+            {
+                **{name: EarlyWarning(load(name)) for name in SHIPPED},
+                "trends": Trends(),
+                "glucose": GlucoseMonitor(),
+                "questionnaires": Questionnaires(),
+            }
+        )
+
+    def _load(self, scorers: dict[str, Scorer]) -> None:
+        self._scorers = scorers
+        self._slots: dict[str, int] = {}
+        """Last slot of a code. Not state: a score that is asked again takes nothing twice."""
+        self._due: tuple[int, int, Scorer] | None = None
+        self._arm()
+
+    def _arm(self) -> None:
+        due = ((*deadline, one) for one in self._scorers.values() if (deadline := one.deadline()) is not None)
+        self._due = min(due, key=lambda one: one[:2], default=None)
+
+    def on_reading(self, reading: AnyReading, context: Context) -> Sequence[Outcome]:
+        """Takes a reading of any code."""
+        code = reading.code
+        if code in CONTINUOUS and not reading.status and not reading.stored and reading.value == reading.value:
+            slot = min(reading.ts_ns, reading.log_ns) // SLOT_NS
+            if self._slots.get(code) == slot:
+                return []
+            self._slots[code] = slot
+        outcomes = [outcome for one in self._scorers.values() for outcome in one.on_reading(reading, context)]
+        self._arm()
+        return outcomes
+
+    def on_answers(self, answers: AnyAnswers, context: Context) -> Sequence[Outcome]:
+        """Takes the answers to a questionnaire."""
+        outcomes = [outcome for one in self._scorers.values() for outcome in one.on_answers(answers, context)]
+        self._arm()
+        return outcomes
+
+    def deadline(self) -> tuple[int, int] | None:
+        """The next deadline of any score."""
+        return None if self._due is None else self._due[:2]
+
+    def on_deadline(self, log_ns: int, context: Context) -> Sequence[Outcome]:
+        """Fires what is due, one after the other."""
+        outcomes: list[Outcome] = []
+        while self._due is not None and self._due[0] <= log_ns:
+            outcomes += self._due[2].on_deadline(self._due[0], context)
+            self._arm()
+        return outcomes
+
+    def state(self) -> Any:
+        """States by name."""
+        return {name: one.state() for name, one in self._scorers.items()}
+
+    @classmethod
+    def from_state(cls, state: Any) -> Self:
+        """The scores of a `state()`; one that a later version added begins anew.
+
+        Raises:
+            ValueError: It is none.
+        """
+        scores = cls()
+        scores._load(
+            {name: type(one).from_state(state[name]) if name in state else one for name, one in scores._scorers.items()}
+        )
+        return scores
