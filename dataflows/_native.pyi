@@ -703,6 +703,9 @@ class Detection:
     def log_seq(self) -> int: ...
     @property
     def log_ns(self) -> int: ...
+    @property
+    def details(self) -> dict[str, float]:
+        """The numbers on which it stands, by stable names: beats, quality, pulse_rate, ..."""
 
 @final
 class Reading:

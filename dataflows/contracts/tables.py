@@ -149,6 +149,22 @@ QUALITY = Table(
     "DAY",
     "rows",
 )
+WITHHELD = Table(
+    "withheld",
+    (
+        *_FRAME,
+        ("rule", Kind.SYMBOL),
+        ("witness", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("limit_value", Kind.DOUBLE),
+        ("evidence", Kind.VARCHAR),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "rule"),
+    "MONTH",
+    "ever",
+)
+"""Rhythm findings that another signal of the patient contradicted, and that were therefore not announced."""
 LATE_FRAMES = Table(
     "late_frames",
     (
@@ -232,6 +248,7 @@ TABLES: dict[str, Table] = {
         DESATURATIONS,
         ALERTS,
         QUALITY,
+        WITHHELD,
         LATE_FRAMES,
         CLOCK_SEGMENTS,
         SCORES,

@@ -1,6 +1,7 @@
 //! What the judge hears: detections, readings and answers. Commands are in `wire`.
 
 use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict};
 
 use crate::signals;
 use crate::wire::{facts_of, ucum};
@@ -76,6 +77,11 @@ impl Detection {
     #[getter]
     fn log_ns(&self) -> i64 {
         self.inner.log_ns
+    }
+    /// The numbers on which it stands.
+    #[getter]
+    fn details<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.inner.evidence.named().collect::<Vec<_>>().into_py_dict(py)
     }
     fn __repr__(&self) -> String {
         format!("Detection({:?})", self.inner)

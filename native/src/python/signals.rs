@@ -185,6 +185,19 @@ impl Output {
                 .collect(),
         )?;
         add(
+            "withheld",
+            out.withheld
+                .iter()
+                .map(|row| {
+                    let found = &row.found;
+                    let facts: Vec<String> =
+                        row.evidence.named().map(|(name, value)| format!("{name} {value:.2}")).collect();
+                    let rest = (found.rule, row.witness.as_str(), found.value, found.limit, facts.join(", "));
+                    names.row(found.onset_ns, &found.origin, (rest.0, rest.1, rest.2, rest.3, rest.4, found.log_ns))
+                })
+                .collect(),
+        )?;
+        add(
             "late_frames",
             out.late_frames
                 .iter()
@@ -204,6 +217,7 @@ impl Output {
             && out.desaturations.is_empty()
             && out.quality.is_empty()
             && out.clock_segments.is_empty()
+            && out.withheld.is_empty()
             && out.late_frames.is_empty())
     }
 

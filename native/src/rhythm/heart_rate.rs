@@ -60,6 +60,12 @@ impl Beats {
         Some(Run { first, last, rate_bpm: 60.0 * fs_hz * (count - 1) as f64 / (last - first) as f64 })
     }
 
+    /// Beats in a stretch, and the ventricular ones among them.
+    pub fn between(&self, first: u64, last: u64) -> (u32, u32) {
+        let inside = || self.0.iter().filter(|beat| (first..=last).contains(&beat.sample));
+        (inside().count() as u32, inside().filter(|beat| beat.ventricular).count() as u32)
+    }
+
     /// Ventricular beats at the end, without another between.
     pub fn ventricular_run(&self) -> usize {
         self.0.iter().rev().take_while(|beat| beat.ventricular).count()

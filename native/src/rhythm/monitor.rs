@@ -128,6 +128,11 @@ impl RhythmMonitor {
         self.beats.displayed(self.fs_hz).map(HeartRate::from)
     }
 
+    /// How many of the last 24 beats lie in `first..=last`, and how many of those are ventricular.
+    pub fn beats_between(&self, first: u64, last: u64) -> (u32, u32) {
+        self.beats.between(first, last)
+    }
+
     /// Whether the rule is raised, and since which sample.
     pub fn raised_since(&self, rule: RhythmRule) -> Option<u64> {
         self.latches[rule as usize].onset

@@ -20,6 +20,11 @@ const WINDOW: usize = 200;
 /// Frequencies looked at: 0.5 to 20 Hz in steps of a quarter.
 const BINS: usize = 79;
 
+/// The spectrum costs more than all else together, and says nothing of a waveform with a flat base line or a shape that
+/// half a period does not cancel: there it is left out.
+const WAVY_LEAKAGE: f32 = 0.6;
+const WAVY_CROSSING: f32 = 0.35;
+
 /// What the last four seconds look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WaveformSecond {
@@ -29,7 +34,7 @@ pub struct WaveformSecond {
     pub leakage: f32,
     /// Share of samples beyond a fifth of the largest.
     pub crossing: f32,
-    /// Frequency of most power, Hz.
+    /// Frequency of most power, Hz. This and the next two are 0 unless the waveform is wavy (see `WAVY_LEAKAGE`).
     pub dominant_hz: f32,
     /// Share of the power within 0.75 Hz of it.
     pub concentration: f32,
@@ -50,6 +55,13 @@ pub struct VfDetector {
     means: VecDeque<f32>,
     sum: f64,
     valid: u32,
+}
+
+impl WaveformSecond {
+    /// First sample of the four seconds.
+    pub fn first(&self, detector: &VfDetector) -> u64 {
+        self.end.saturating_sub((WINDOW_S as f64 * detector.fs_hz) as u64)
+    }
 }
 
 impl VfDetector {
@@ -77,31 +89,64 @@ impl VfDetector {
 
     /// Pushes values in any unit; NaN, infinity and anything beyond 1e12 are invalid.
     pub fn push(&mut self, values: impl IntoIterator<Item = f64>, out: &mut Vec<WaveformSecond>) {
+        let mut boundary = self.boundary();
         for value in values {
             if value.abs() < 1e12 {
                 self.sum += value;
                 self.valid += 1;
             }
-            let before = self.ticks();
             self.samples += 1;
-            let after = self.ticks();
-            if after > before {
-                let mean = if self.valid > 0 { (self.sum / f64::from(self.valid)) as f32 } else { f32::NAN };
-                (self.sum, self.valid) = (0.0, 0);
-                if self.means.len() == WINDOW {
-                    self.means.pop_front();
-                }
-                self.means.push_back(mean);
-                if after.is_multiple_of(RATE_HZ as u64) && after >= WINDOW_S * RATE_HZ as u64 {
-                    out.push(self.measure());
-                }
+            if self.samples < boundary {
+                continue;
+            }
+            let mean = if self.valid > 0 { (self.sum / f64::from(self.valid)) as f32 } else { f32::NAN };
+            (self.sum, self.valid) = (0.0, 0);
+            self.keep(mean);
+            boundary = self.boundary();
+            let ticks = self.ticks();
+            if ticks.is_multiple_of(RATE_HZ as u64) && ticks >= WINDOW_S * RATE_HZ as u64 {
+                out.push(self.measure());
             }
         }
     }
 
+    /// The number of samples at which the next step ends.
+    fn boundary(&self) -> u64 {
+        let ticks = self.ticks();
+        let mut boundary = (((ticks + 1) as f64 * self.fs_hz / RATE_HZ) as u64).max(self.samples);
+        while self.ticks_at(boundary) <= ticks {
+            boundary += 1;
+        }
+        boundary
+    }
+
+    /// Tells that `count` samples were lost; of seconds within the gap nothing is said.
+    pub fn gap(&mut self, count: u64) {
+        let before = self.ticks();
+        self.samples = self.samples.saturating_add(count);
+        let passed = (self.ticks() - before).min(WINDOW as u64);
+        if passed > 0 {
+            (self.sum, self.valid) = (0.0, 0);
+        }
+        for _ in 0..passed {
+            self.keep(f32::NAN);
+        }
+    }
+
+    fn keep(&mut self, mean: f32) {
+        if self.means.len() == WINDOW {
+            self.means.pop_front();
+        }
+        self.means.push_back(mean);
+    }
+
     /// Whole steps of a 50th of a second.
     fn ticks(&self) -> u64 {
-        (self.samples as f64 * RATE_HZ / self.fs_hz) as u64
+        self.ticks_at(self.samples)
+    }
+
+    fn ticks_at(&self, samples: u64) -> u64 {
+        (samples as f64 * RATE_HZ / self.fs_hz) as u64
     }
 
     fn measure(&self) -> WaveformSecond {
@@ -109,17 +154,10 @@ impl VfDetector {
         let x = centred(&self.means);
         let fold = |f: fn(f32, f32) -> f32| x.iter().copied().fold(0.0, f);
         let range = fold(f32::max) - fold(f32::min);
-        let (dominant_hz, concentration, band) = spectrum(&x);
-        WaveformSecond {
-            end: self.samples,
-            leakage: leakage(&x),
-            crossing: crossing(&x),
-            dominant_hz,
-            concentration,
-            band,
-            range,
-            invalid,
-        }
+        let (leakage, crossing) = (leakage(&x), crossing(&x));
+        let wavy = leakage < WAVY_LEAKAGE && crossing > WAVY_CROSSING;
+        let (dominant_hz, concentration, band) = if wavy { spectrum(&x) } else { (0.0, 0.0, 0.0) };
+        WaveformSecond { end: self.samples, leakage, crossing, dominant_hz, concentration, band, range, invalid }
     }
 
     /// State as bytes, at most 1 KiB.
@@ -166,10 +204,16 @@ fn centred(means: &VecDeque<f32>) -> Vec<f32> {
         })
         .collect();
     let half = RATE_HZ as usize / 2;
+    let sums: Vec<f64> = std::iter::once(0.0)
+        .chain(x.iter().scan(0.0, |sum, &v| {
+            *sum += f64::from(v);
+            Some(*sum)
+        }))
+        .collect();
     (0..x.len())
         .map(|at| {
-            let around = &x[at.saturating_sub(half)..(at + half + 1).min(x.len())];
-            x[at] - around.iter().sum::<f32>() / around.len() as f32
+            let (from, to) = (at.saturating_sub(half), (at + half + 1).min(x.len()));
+            x[at] - ((sums[to] - sums[from]) / (to - from) as f64) as f32
         })
         .collect()
 }
@@ -196,14 +240,13 @@ fn spectrum(x: &[f32]) -> (f32, f32, f32) {
     let frequency = |bin: usize| 0.5 + 0.25 * bin as f32;
     let power: Vec<f32> = (0..BINS)
         .map(|bin| {
-            let step = std::f32::consts::TAU * frequency(bin) / RATE_HZ as f32;
-            let (mut re, mut im) = (0.0_f32, 0.0_f32);
-            for (at, v) in x.iter().enumerate() {
-                let (sin, cos) = (step * at as f32).sin_cos();
-                re += v * cos;
-                im += v * sin;
+            // Goertzel 1958: the power at one frequency in one multiplication a value.
+            let twice = 2.0 * (std::f32::consts::TAU * frequency(bin) / RATE_HZ as f32).cos();
+            let (mut before, mut last) = (0.0_f32, 0.0_f32);
+            for v in x {
+                (before, last) = (last, v + twice * last - before);
             }
-            re * re + im * im
+            last * last + before * before - twice * last * before
         })
         .collect();
     let total = power.iter().sum::<f32>().max(f32::MIN_POSITIVE);

@@ -7,11 +7,13 @@ use crate::wire::proto::Signal;
 use crate::wire::{Body, Frame, Reading, SignalKind, kind_of, signal_name};
 
 use super::anchors::{Anchor, Anchors};
+use super::confirm::Witness;
 use super::lead::Lead;
 use super::numeric::Numeric;
 use super::order::{Sequencer, Turn};
 use super::output::{AnswersEvent, Event, Origin, Output, ReadingEvent};
 use super::place::Place;
+use super::pulse::PulseWave;
 use super::segments::Segments;
 use super::silence::Silence;
 
@@ -20,8 +22,9 @@ const COUNTER_LOST_NS: i64 = 10_000_000_000;
 
 enum Detectors {
     Lead(Option<Box<Lead>>),
+    Pulse(Option<Box<PulseWave>>),
     Numeric(Box<Numeric>),
-    /// Stored, not yet listened to: pleth, respiration, pressure waves, questionnaires.
+    /// Stored, not listened to: respiration waves, questionnaires.
     None,
 }
 
@@ -54,6 +57,7 @@ impl Channel {
     pub fn new(device: Arc<str>, signal: Signal, boot: u64) -> Self {
         let detectors = match kind_of(signal) {
             Some(SignalKind::Ecg) => Detectors::Lead(None),
+            Some(SignalKind::Pleth | SignalKind::Abp) => Detectors::Pulse(None),
             Some(SignalKind::Numeric) => Detectors::Numeric(Box::default()),
             _ => Detectors::None,
         };
@@ -154,6 +158,10 @@ impl Channel {
                 let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample)));
                 lead.process(wave, frame.first_sample, turn.missing, &at, out);
             }
+            (Detectors::Pulse(pulse), Body::Wave(wave)) => {
+                let pulse = pulse.get_or_insert_with(|| Box::new(PulseWave::new(wave.fs_mhz, frame.first_sample)));
+                pulse.process(wave, frame.first_sample, turn.missing, &at, out);
+            }
             (Detectors::Numeric(numeric), Body::Readings(readings)) => {
                 numeric.process(readings, frame.seq, frame.first_sample, &at, out);
             }
@@ -191,10 +199,14 @@ impl Channel {
             log_ns: place.1,
             silent: false,
         };
-        if let Detectors::Lead(lead) = &mut self.detectors
-            && let Some(mut lead) = lead.take()
-        {
-            lead.close(&at, out);
+        match &mut self.detectors {
+            Detectors::Lead(lead) => {
+                if let Some(mut lead) = lead.take() {
+                    lead.close(&at, out);
+                }
+            }
+            Detectors::Pulse(pulse) => *pulse = None,
+            _ => {}
         }
     }
 
@@ -205,6 +217,16 @@ impl Channel {
         let detectors = std::mem::replace(&mut self.detectors, Detectors::None);
         let (segments, silence) = (std::mem::take(&mut self.segments), self.silence);
         *self = Self { segments, silence, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
+    }
+
+    /// What this signal saw of the heart.
+    pub fn witness(&self) -> Option<Witness<'_>> {
+        let (train, mechanical) = match &self.detectors {
+            Detectors::Lead(lead) => (&lead.as_ref()?.train, false),
+            Detectors::Pulse(pulse) => (&pulse.as_ref()?.train, true),
+            _ => return None,
+        };
+        Some(Witness { name: (&self.device, signal_name(self.signal)), mechanical, train })
     }
 
     /// Appends the state.
@@ -220,11 +242,15 @@ impl Channel {
                 writer.one(1_u8);
                 lead.write(writer);
             }
+            Detectors::Pulse(Some(pulse)) => {
+                writer.one(1_u8);
+                pulse.write(writer);
+            }
             Detectors::Numeric(numeric) => {
                 writer.one(1_u8);
                 numeric.write(writer);
             }
-            Detectors::Lead(None) | Detectors::None => {
+            Detectors::Lead(None) | Detectors::Pulse(None) | Detectors::None => {
                 writer.one(0_u8);
             }
         }
@@ -246,6 +272,7 @@ impl Channel {
         if reader.one::<u8>()? != 0 {
             match &mut channel.detectors {
                 Detectors::Lead(lead) => *lead = Some(Box::new(Lead::read(reader)?)),
+                Detectors::Pulse(pulse) => *pulse = Some(Box::new(PulseWave::read(reader)?)),
                 Detectors::Numeric(numeric) => **numeric = Numeric::read(reader)?,
                 Detectors::None => return Err(StateError::Value("detectors of a signal that has none")),
             }

@@ -8,6 +8,7 @@ use crate::wire::Frame;
 use super::budget::{Budget, Rate};
 use super::clock::{Change, Clock, Sight};
 use super::codec;
+use super::evidence::Evidence;
 use super::output::{Detection, Event, Origin, Output};
 
 /// A clock that is wrong by more than this is told to a person.
@@ -87,6 +88,7 @@ impl Device {
             value: offset_ns as f64 / 1e9,
             limit: OFF_NS as f64 / 1e9,
             evidence_ns: (onset_ns, ts),
+            evidence: Evidence::default(),
             sample_ns: ts,
             stored: false,
             log_seq: frame.log_seq,

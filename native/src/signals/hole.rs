@@ -5,6 +5,7 @@
 
 use crate::state::{Reader, StateError, Writer};
 
+use super::evidence::Evidence;
 use super::output::{Detection, Event, Origin};
 
 /// So long after the hole its alarm is cleared, unless there was another.
@@ -52,6 +53,7 @@ impl Hole {
             value,
             limit: LIMIT_NS as f64 / 1e9,
             evidence_ns: (self.onset_ns, self.end_ns),
+            evidence: Evidence::default(),
             sample_ns: self.end_ns,
             stored: false,
             log_seq: self.log_seq,

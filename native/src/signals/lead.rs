@@ -1,17 +1,25 @@
 //! One ECG lead: R-peaks, quality and the rhythm rules that stand on them.
 
+use std::collections::VecDeque;
+
 use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, reason};
-use crate::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor};
+use crate::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor, VfDetector, WaveformSecond};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::{LEAD_OFF, Wave};
 
+use super::evidence::{Evidence, Fact};
 use super::output::{BeatRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
+use super::train::Train;
 
 /// A gap longer than this starts the detector anew: filters and rhythm have nothing to carry across ten minutes.
 const RESTART_GAP_S: u64 = 600;
 /// Invalid samples of this many counts in int16.
 const INVALID: i16 = i16::MIN;
+/// Seconds whose quality is remembered, for the evidence of findings.
+const QUALITY_KEPT: usize = 60;
+/// A beat this sure, of a shape that could be told, speaks for other leads.
+const SURE: f32 = 0.7;
 
 /// Detectors of one lead. Their own sample 0 is the stream's sample `base`.
 pub struct Lead {
@@ -19,6 +27,11 @@ pub struct Lead {
     base: u64,
     detector: QrsDetector,
     rhythm: RhythmMonitor,
+    vf: VfDetector,
+    /// Beats in event time, for findings of other leads.
+    pub train: Train,
+    /// First sample (the detector's own count) and quality in hundredths of the last seconds.
+    quality: VecDeque<(u64, u8)>,
     last_beat: Option<u64>,
     scratch: Scratch,
 }
@@ -28,6 +41,7 @@ struct Scratch {
     counts: Vec<i16>,
     found: LeadOutput,
     events: Vec<RhythmEvent>,
+    seconds: Vec<WaveformSecond>,
 }
 
 impl Lead {
@@ -39,7 +53,18 @@ impl Lead {
         let fs_hz = f64::from(fs_mhz) / 1000.0;
         let detector = QrsDetector::new(fs_hz).expect("the validator checked the rate");
         let rhythm = RhythmMonitor::new(fs_hz, RhythmLimits::default()).expect("the validator checked the rate");
-        Self { fs_mhz, base, detector, rhythm, last_beat: None, scratch: Scratch::default() }
+        let vf = VfDetector::new(fs_hz).expect("the validator checked the rate");
+        Self {
+            fs_mhz,
+            base,
+            detector,
+            rhythm,
+            vf,
+            train: Train::default(),
+            quality: VecDeque::new(),
+            last_beat: None,
+            scratch: Scratch::default(),
+        }
     }
 
     /// Takes the next frame of the lead, behind `missing` samples that are lost.
@@ -66,6 +91,11 @@ impl Lead {
         scratch.counts.extend(wave.counts());
         self.mark_invalid(&scratch.counts, first_sample);
         self.detector.push_i16(&scratch.counts, &mut scratch.found);
+        let value = |&count| if count == INVALID { f64::NAN } else { f64::from(count) * wave.lsb };
+        self.vf.push(scratch.counts.iter().map(value), &mut scratch.seconds);
+        for second in scratch.seconds.drain(..).filter(VfDetector::fibrillatory) {
+            self.rhythm.fibrillation(second.first(&self.vf), second.end);
+        }
         self.scratch = scratch;
         out.counts.samples += wave.len() as u64;
         self.collect(at, out);
@@ -86,6 +116,7 @@ impl Lead {
         let first = self.detector.samples();
         self.rhythm.invalid(first, first + samples);
         self.detector.gap(samples, &mut self.scratch.found);
+        self.vf.gap(samples);
         self.collect(at, out);
         self.last_beat = None; // an interval across a gap is no RR interval
     }
@@ -117,6 +148,16 @@ impl Lead {
                 log_ns: at.log_ns,
             });
             self.last_beat = Some(sample);
+            if beat.confidence >= SURE && beat.label != BeatLabel::Unclassifiable {
+                self.train.push(ts, 1.0);
+            }
+        }
+        self.train.advance(at.anchors.locate(self.base + self.detector.certain_until()).1, at.log_ns);
+        for second in &scratch.found.quality {
+            if self.quality.len() == QUALITY_KEPT {
+                self.quality.pop_front();
+            }
+            self.quality.push_back((second.first_sample, (100.0 * second.quality).round() as u8));
         }
         self.rhythm.beats(&scratch.found.beats);
         self.rhythm.advance(self.detector.certain_until(), &mut scratch.events);
@@ -145,11 +186,25 @@ impl Lead {
             value: event.value,
             limit: event.limit,
             evidence_ns: (time(event.evidence_first), time(event.evidence_last)),
+            evidence: self.evidence(&event),
             sample_ns: time(event.decided),
             stored: false,
             log_seq: at.log_seq,
             log_ns: at.log_ns,
         }));
+    }
+
+    /// Beats and signal quality of the stretch on which a finding stands.
+    fn evidence(&self, event: &RhythmEvent) -> Evidence {
+        let (first, last) = (event.evidence_first, event.evidence_last);
+        let (beats, ventricular) = self.rhythm.beats_between(first, last);
+        let second = u64::from(self.fs_mhz) / 1000;
+        let known = self.quality.iter().filter(|(start, _)| start + second > first && *start <= last);
+        let (count, sum) = known.fold((0.0, 0.0), |(count, sum), (_, value)| (count + 1.0, sum + f64::from(*value)));
+        let mut evidence = Evidence::default();
+        evidence.set(Fact::Beats, beats.into()).set(Fact::VentricularBeats, ventricular.into());
+        evidence.set(Fact::Quality, (sum / count).round() / 100.0);
+        evidence
     }
 
     fn quality(reason: &'static str, value: f64, first: u64, samples: u64, at: &Place<'_>, out: &mut Output) {
@@ -162,6 +217,12 @@ impl Lead {
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.fs_mhz).one(self.base).one(self.last_beat.map_or(0, |sample| sample + 1));
         writer.part(&self.detector.snapshot()).part(&self.rhythm.snapshot());
+        writer.part(&self.vf.snapshot());
+        self.train.write(writer);
+        writer.one(self.quality.len() as u8);
+        for (first, value) in &self.quality {
+            writer.one(*first).one(*value);
+        }
     }
 
     /// Reads the state back.
@@ -169,7 +230,13 @@ impl Lead {
         let (fs_mhz, base, last_beat) = (reader.one()?, reader.one()?, reader.one::<u64>()?);
         let detector = QrsDetector::restore(reader.part()?)?;
         let rhythm = RhythmMonitor::restore(reader.part()?)?;
-        Ok(Self { fs_mhz, base, detector, rhythm, last_beat: last_beat.checked_sub(1), scratch: Scratch::default() })
+        let (vf, train) = (VfDetector::restore(reader.part()?)?, Train::read(reader)?);
+        let mut quality = VecDeque::new();
+        for _ in 0..reader.one::<u8>()? {
+            quality.push_back((reader.one()?, reader.one()?));
+        }
+        let last_beat = last_beat.checked_sub(1);
+        Ok(Self { fs_mhz, base, detector, rhythm, vf, train, quality, last_beat, scratch: Scratch::default() })
     }
 }
 

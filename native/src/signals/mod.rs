@@ -7,7 +7,9 @@ mod budget;
 mod channel;
 mod clock;
 mod codec;
+mod confirm;
 mod device;
+mod evidence;
 mod hole;
 mod lead;
 mod monitor;
@@ -16,14 +18,17 @@ mod order;
 mod output;
 mod past;
 mod place;
+mod pulse;
 mod rows;
 mod segments;
 mod silence;
+mod train;
 
 pub use budget::Rate;
+pub use evidence::{Evidence, Fact};
 pub use hole::LIMIT_NS as HOLE_LIMIT_NS;
 pub use monitor::{Config, Signals};
 pub use output::{
     AnswersEvent, BeatRow, ClockRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed,
-    Origin, Output, QualityRow, ReadingEvent, WaveRow,
+    Origin, Output, QualityRow, ReadingEvent, WaveRow, WithheldRow,
 };

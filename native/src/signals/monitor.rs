@@ -7,7 +7,9 @@ use crate::wire::{Command, Frame, Item, RawMessage, Reason, Reject, SignalKind};
 
 use super::budget::{Budget, Rate};
 use super::channel::Channel;
+use super::confirm::Confirm;
 use super::device::Device;
+use super::evidence::Evidence;
 use super::hole::Hole;
 use super::order::Verdict;
 use super::output::{ClockRow, Detection, Event, Output};
@@ -16,7 +18,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -60,6 +62,8 @@ enum Due {
     Silence(usize),
     /// An upload.
     Past,
+    /// A finding that waits for a witness.
+    Finding,
     /// The end of the alarm on a hole in the log.
     Hole,
 }
@@ -75,6 +79,8 @@ pub struct Signals {
     hole: Option<Hole>,
     /// Frames that came after their time.
     past: Past,
+    /// Rhythm findings that other signals are asked about.
+    confirm: Confirm,
 }
 
 impl Signals {
@@ -88,6 +94,7 @@ impl Signals {
             budget: None,
             hole: None,
             past: Past::default(),
+            confirm: Confirm::default(),
         }
     }
 
@@ -102,7 +109,11 @@ impl Signals {
             }
             self.pass_to(log_ns, out);
             match item {
-                Item::Frame(frame, raw) => self.on_frame(frame, raw, out),
+                Item::Frame(frame, raw) => {
+                    let known = out.events.len();
+                    self.on_frame(frame, raw, out);
+                    self.review(known, item.place(), out);
+                }
                 Item::Command(command, _) => self.on_command(command, out),
                 Item::Tick { .. } => {}
                 Item::Hole { log_seq, since_ns, log_ns } => {
@@ -117,14 +128,23 @@ impl Signals {
         self.log_ns
     }
 
+    /// Asks the other signals about what was found since `known` events.
+    fn review(&mut self, known: usize, place: (u64, i64), out: &mut Output) {
+        let channels = &self.channels;
+        self.confirm.review(|| channels.iter().filter_map(Channel::witness).collect(), known, place, out);
+    }
+
     /// Log time has come to `log_ns`: fires what is due, in order.
     fn pass_to(&mut self, log_ns: i64, out: &mut Output) {
         self.log_ns = self.log_ns.max(log_ns);
         while let Some((deadline_ns, log_seq, due)) = self.next_due() {
             match due {
                 Due::Order(index) => {
+                    let known = out.events.len();
                     self.channels[index].process_overdue(log_seq, deadline_ns, out);
+                    self.review(known, (log_seq, deadline_ns), out);
                 }
+                Due::Finding => self.confirm.expire((deadline_ns, log_seq), out),
                 Due::Silence(index) => {
                     let limit_ns = deadline_ns - self.channels[index].silence.since_ns;
                     let standing = self.channels[index].silence.raise();
@@ -147,7 +167,9 @@ impl Signals {
         });
         let hole = self.hole.map(|hole| (hole.deadline_ns(), hole.log_seq, Due::Hole));
         let past = self.past.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Past));
-        orders.chain(silences).chain(past).chain(hole).min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
+        let finding = self.confirm.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Finding));
+        let all = orders.chain(silences).chain(past).chain(finding).chain(hole);
+        all.min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
     }
 
     /// How long this signal may be silent at least; 0 where silence says nothing.
@@ -178,6 +200,7 @@ impl Signals {
             value: (log_ns - standing.since_ns) as f64 / 1e9,
             limit: limit_ns as f64 / 1e9,
             evidence_ns: (standing.since_ns, log_ns),
+            evidence: Evidence::default(),
             sample_ns: standing.since_ns,
             stored: false,
             log_seq,
@@ -344,6 +367,7 @@ impl Signals {
             hole.write(&mut writer);
         }
         self.past.write(&mut writer);
+        self.confirm.write(&mut writer);
         writer.finish()
     }
 
@@ -364,6 +388,7 @@ impl Signals {
             signals.hole = Some(Hole::read(&mut reader)?);
         }
         signals.past = Past::read(&mut reader)?;
+        signals.confirm = Confirm::read(&mut reader)?;
         reader.finish()?;
         Ok(signals)
     }

@@ -5,6 +5,7 @@ use crate::state::{Reader, StateError, Writer};
 use crate::wire::proto::Code;
 use crate::wire::{LEAD_OFF, Reading, facts_of};
 
+use super::evidence::{Evidence, Fact};
 use super::output::{DesaturationRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
 
@@ -165,7 +166,8 @@ impl SpO2Series {
             });
             let raised = fall.kind == DesaturationKind::Provisional;
             let span = (fall.onset, fall.end, fall.decided);
-            let found = self.detection("spo2_desaturation", raised, span, (fall.drop, DROP), seq, at);
+            let mut found = self.detection("spo2_desaturation", raised, span, (fall.drop, DROP), seq, at);
+            found.evidence.set(Fact::BaselinePct, fall.baseline).set(Fact::NadirPct, fall.nadir);
             out.events.push(Event::Detection(found));
         }
         for alarm in alarms {
@@ -198,6 +200,7 @@ impl SpO2Series {
             value,
             limit,
             evidence_ns: (onset_ns, self.time(end)),
+            evidence: Evidence::default(),
             sample_ns: self.time(decided),
             stored: false,
             log_seq: at.log_seq,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::wire::{Command, Reading, Reject, Wave};
 
+use super::evidence::Evidence;
+
 /// Which frame a row belongs to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
@@ -153,6 +155,17 @@ pub struct ClockRow {
     pub log_ns: i64,
 }
 
+/// A row of `withheld`: a finding that another signal contradicted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithheldRow {
+    /// The finding.
+    pub found: Detection,
+    /// What the witness showed.
+    pub evidence: Evidence,
+    /// `<device>/<signal>` of the witness.
+    pub witness: String,
+}
+
 /// A row of `late_frames`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LateRow {
@@ -191,6 +204,8 @@ pub struct Detection {
     pub limit: f64,
     /// Event times between which the evidence lies.
     pub evidence_ns: (i64, i64),
+    /// The numbers on which it stands.
+    pub evidence: Evidence,
     /// Event time of the sample that decided.
     pub sample_ns: i64,
     /// It rests on samples that came after their time: it is recorded and pages nobody.
@@ -288,6 +303,8 @@ pub struct Output {
     pub quality: Vec<QualityRow>,
     /// Rows of `clock_segments`.
     pub clock_segments: Vec<ClockRow>,
+    /// Rows of `withheld`.
+    pub withheld: Vec<WithheldRow>,
     /// Rows of `late_frames`.
     pub late_frames: Vec<LateRow>,
     /// For the judge.
