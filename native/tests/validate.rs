@@ -103,6 +103,19 @@ fn refuses_samples_that_do_not_add_up() {
 }
 
 #[test]
+fn says_when_a_clock_is_ahead_by_a_time_zone() {
+    let detail = |ahead_s: i64| {
+        let payload = proto::Frame { device_ns: NOW_NS + ahead_s * 1_000_000_000, ..ecg() }.encode_to_vec().into();
+        let message = RawMessage { subject: ECG.to_owned().into(), payload, log_seq: 1, log_ns: NOW_NS };
+        validator().item(&message).expect_err("it is ahead").1
+    };
+    for (ahead_s, zone) in [(7200, true), (7140, true), (19_800 + 100, true), (2700, true), (900, false), (4000, false)]
+    {
+        assert_eq!(detail(ahead_s).contains("local time"), zone, "{ahead_s} s: {}", detail(ahead_s));
+    }
+}
+
+#[test]
 fn refuses_other_times_than_the_log_can_hold() {
     assert_eq!(reason(ECG, |frame| frame.device_ns = NOW_NS + 300_000_000_000), None);
     assert_eq!(reason(ECG, |frame| frame.device_ns = NOW_NS + 300_000_000_001), Some(Reason::TimeAhead));

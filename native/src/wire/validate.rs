@@ -116,7 +116,9 @@ impl Validator {
     fn check_time(&self, device_ns: i64, kind: SignalKind, log_ns: i64) -> Result<(), Refusal> {
         let ahead_ns = device_ns.saturating_sub(log_ns);
         if ahead_ns > self.max_ahead_ns {
-            return Err((Reason::TimeAhead, format!("{} s ahead of log time", ahead_ns / 1_000_000_000)));
+            let ahead_s = ahead_ns / 1_000_000_000;
+            let zone = if is_a_zone(ahead_s) { ", as if local time were sent as UTC" } else { "" };
+            return Err((Reason::TimeAhead, format!("{ahead_s} s ahead of log time{zone}")));
         }
         let keep_ns = if kind.rate_mhz().is_some() { self.keep_waves_ns } else { self.keep_rows_ns };
         if ahead_ns.saturating_neg() > keep_ns {
@@ -125,6 +127,12 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+/// Whether a clock is ahead by what a time zone is: whole quarters of an hour, within two minutes, up to 14 h.
+fn is_a_zone(ahead_s: i64) -> bool {
+    let from_quarter_s = (ahead_s + 450) % 900 - 450;
+    (1800 - 120..=14 * 3600 + 120).contains(&ahead_s) && from_quarter_s.abs() <= 120
 }
 
 fn check_identity(decoded: &proto::Frame, subject: &Subject<'_>) -> Result<(), Refusal> {
