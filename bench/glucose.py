@@ -26,7 +26,6 @@ from report import publish
 
 from dataflows.alerts.finding import Context, Finding, RecordedReading
 from dataflows.scores.glucose import MG_DL_PER_MMOL_L, parse
-from dataflows.scores.glucose_events import Run
 from dataflows.scores.glucose_monitor import GlucoseMonitor
 from dataflows.scores.glucose_summary import DAY_NS, Day, summarise
 
@@ -80,16 +79,6 @@ def told(events: list[RecordedReading]) -> list[Finding]:
     """What the streaming monitor says."""
     monitor = GlucoseMonitor()
     return [one for event in events for one in monitor.on_reading(event, CONTEXT) if isinstance(one, Finding)]
-
-
-def starts(series: Series, limit: int) -> list[int]:
-    """Beginnings of consensus events below a level."""
-    run, found = Run(), []
-    for ts_ns, mg_dl in series:
-        event = run.push(ts_ns, mg_dl, beyond=mg_dl < limit)
-        if event is not None and not event.over and (not found or found[-1] != event.start_ns):
-            found.append(event.start_ns)
-    return found
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     """One row of the table."""
     rates: dict[str, int] = {}
     gaps, shares, cvs = [], [], []
-    onsets, warned, useful, count, days, same, lows = 0, 0, 0, 0, 0.0, 0, {54: 0, 70: 0}
+    onsets, warned, useful, count, days, same = 0, 0, 0, 0, 0.0, 0
     leads: list[float] = []
     people, cpu_s = 0, 0.0
     for _, series, hba1c in persons(folder, name):
@@ -167,8 +156,6 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
             rates[rule] = rates.get(rule, 0) + 1
         molar = {(one.rule, one.onset) for one in told(readings(series, "mmol/L")) if one.raised}
         same += {one for one in begins if "below" in one[0]} == {one for one in molar if "below" in one[0]}
-        for limit in lows:
-            lows[limit] += len(starts(series, limit))
         ahead = predicted(series, found)
         onsets, warned, useful = onsets + ahead.onsets, warned + ahead.warned, useful + ahead.useful
         leads += ahead.leads
@@ -184,8 +171,6 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
         "people": people,
         "days": round(days),
         **per_day,
-        "events < 54 a day": round(lows[54] / days, 3),
-        "events < 70 a day": round(lows[70] / days, 3),
         "falls < 54": onsets,
         "predicted %": round(100 * len(leads) / onsets, 1) if onsets else float("nan"),
         "95 %": wilson(len(leads), onsets),

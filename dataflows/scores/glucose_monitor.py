@@ -42,15 +42,17 @@ class LevelRule:
         return mg_dl >= limit if self.at_once else mg_dl > limit
 
 
+LEVEL_2_RULE = "glucose_level_2_event"
+"""Below 54 for 15 minutes: half of such lows are not back above 70 by then, so it is told again."""
 LEVEL_RULES = (
     LevelRule("glucose_below_54", 54, low=True, at_once=True),
+    LevelRule(LEVEL_2_RULE, 54, low=True, at_once=False),
     LevelRule("glucose_below_70", 70, low=True, at_once=False),
     LevelRule("glucose_above_250", 250, low=False, at_once=False),
     LevelRule("glucose_above_400", 400, low=False, at_once=True),
 )
-LASTING_MIN = {"glucose_level_2_event": 15.0, "glucose_hypo_prolonged": 120.0}
-"""Minutes below 54 mg/dL that make a level 2 event, and a prolonged one (Danne 2017; Battelino 2023 speaks of extended
-hypoglycaemia, below 70)."""
+PROLONGED_MIN = 120.0
+"""Minutes that make a level 2 event prolonged (Danne 2017; Battelino 2023 calls it extended, below 70)."""
 PREDICTED_LOW = 55.0
 PREDICTED_CLEAR = 70.0
 FAST_MG_DL_MIN = 3.0
@@ -166,13 +168,12 @@ class GlucoseMonitor:
             if event is None:
                 continue
             outcomes += self._event(one, event, anchor, limit, context)
-            if one.rule == "glucose_below_54":
-                outcomes += self._lasting(event, anchor, context)
+            if one.rule == LEVEL_2_RULE:
+                outcomes += self._prolonged(event, anchor, context)
         return outcomes
 
     def _event(self, one: LevelRule, event: Excursion, anchor: Anchor, limit: float, context: Context) -> list[Outcome]:
         minutes = event.duration_ns / _MINUTE_NS
-        lasting = event.span_ns >= SPAN_NS - JITTER_NS
         outcomes: list[Outcome] = [
             *self._state.episodes.tell(
                 one.rule,
@@ -186,29 +187,25 @@ class GlucoseMonitor:
                 details={"extreme_mg_dl": event.extreme, "minutes": round(minutes, 1)},
             )
         ]
-        if event.over and lasting:
+        if event.over and not one.at_once:
             particulars = {"extreme_mg_dl": event.extreme, "start_ns": event.start_ns, "end_ns": event.end_ns}
             outcomes.append(score_row(one.rule, minutes, anchor, context, parts=particulars, device=anchor.device))
         return outcomes
 
-    def _lasting(self, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
-        """A low that does not end: after 15 minutes half of them are not back above 70."""
+    def _prolonged(self, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
+        limit = context.overrides.get("glucose_hypo_prolonged", PROLONGED_MIN)
         minutes = (event.span_ns + JITTER_NS) / _MINUTE_NS
-        found: list[Finding] = []
-        for rule, shipped in LASTING_MIN.items():
-            limit = context.overrides.get(rule, shipped)
-            found += self._state.episodes.tell(
-                rule,
-                minutes >= limit and not event.over,
-                anchor,
-                value=max(limit, float(minutes // 60 * 60)),  # told again each hour
-                limit=limit,
-                code="glucose",
-                place=anchor.device,
-                onset_ns=event.start_ns,
-                details={"extreme_mg_dl": event.extreme},
-            )
-        return found
+        return self._state.episodes.tell(
+            "glucose_hypo_prolonged",
+            minutes >= limit and not event.over,
+            anchor,
+            value=max(limit, float(minutes // 60 * 60)),  # told again each hour
+            limit=limit,
+            code="glucose",
+            place=anchor.device,
+            onset_ns=event.start_ns,
+            details={"extreme_mg_dl": event.extreme},
+        )
 
     def _motion(self, device: _Device, anchor: Anchor, mg_dl: int, context: Context) -> list[Finding]:
         slope, forecast = device.rate.mg_dl_min, device.rate.forecast()

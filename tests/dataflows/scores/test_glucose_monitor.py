@@ -46,8 +46,9 @@ def test_below_54_is_told_at_the_first_reading_and_ends_after_fifteen_minutes_ba
 
 def test_a_low_that_lasts_is_told_again_after_fifteen_minutes():
     (told,) = findings(run([53] * 5), "glucose_level_2_event")
-    assert (told.value, (told.sample_ns - START_NS) // MINUTE_NS) == (15, 15)
+    assert (told.value, (told.sample_ns - START_NS) // MINUTE_NS) == (53, 15)
     assert findings(run([53, 53, 53, 54, 54, 54]), "glucose_level_2_event") == []
+    assert findings(run([53, 60, 60, 53, 53]), "glucose_level_2_event") == [], "not in a row"
 
 
 def test_below_70_needs_fifteen_minutes():
