@@ -92,12 +92,13 @@ class Episodes(msgspec.Struct, array_like=True):
             if not holds:
                 return []
             begun = anchor.ts_ns if onset_ns is None else onset_ns
-            episode = self.standing[key] = Episode(anchor, begun, value, severe)
+            episode = self.standing[key] = Episode(anchor, begun, float(value), severe)
         elif not holds:
             del self.standing[key]
         elif episode.value == value and episode.severe == severe:
             return []
-        episode.value, episode.severe = value, severe
+        # As a float, also where points were counted: a snapshot of what was restored is the same bytes.
+        episode.value, episode.severe = float(value), severe
         return [
             Finding(
                 rule=rule,

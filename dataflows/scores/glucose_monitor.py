@@ -57,6 +57,14 @@ PREDICTED_LOW = 55.0
 PREDICTED_CLEAR = 70.0
 FAST_MG_DL_MIN = 3.0
 FAST_CLEAR = 2.0
+RULES = (
+    *(one.rule for one in LEVEL_RULES),
+    "glucose_hypo_prolonged",
+    "glucose_predicted_low",
+    "glucose_falling_fast",
+    "glucose_rising_fast",
+)
+"""Every rule that this monitor tells."""
 
 
 class _Device(msgspec.Struct, array_like=True):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Outcome, Scorer
+from dataflows.scores import glucose_monitor, instruments, questionnaires, trends
 from dataflows.scores.early_warning import EarlyWarning
 from dataflows.scores.glucose_monitor import GlucoseMonitor
 from dataflows.scores.questionnaires import Questionnaires
@@ -13,6 +14,21 @@ from dataflows.scores.trends import Trends
 
 CONTINUOUS = frozenset({"hr", "pulse_rate", "spo2", "resp_rate"})
 """Codes of which every score takes the first good reading of a slot alone (`series.py`)."""
+
+
+def rule_names() -> frozenset[str]:
+    """Every rule that a score can tell; each needs an entry in `dataflows/rules`."""
+    shipped = instruments.load().values()
+    return frozenset(
+        {
+            *(rule.rule for name in SHIPPED for rule in load(name).rules),
+            *(f"{signal.code}_{kind}" for signal in trends.load() for kind in ("trend", "shift")),
+            *glucose_monitor.RULES,
+            *(rule.rule for one in shipped for rule in one.rules),
+            *(one.missed_rule for one in shipped),
+            questionnaires.COMBINED_RULE,
+        }
+    )
 
 
 class Scores:

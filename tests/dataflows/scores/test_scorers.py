@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dataflows.scores.early_warning import EarlyWarning
 from dataflows.scores.glucose_monitor import GlucoseMonitor
 from dataflows.scores.questionnaires import Questionnaires
-from dataflows.scores.scorers import Scores
+from dataflows.scores.scorers import Scores, rule_names
 from dataflows.scores.table import load
 from dataflows.scores.trends import Trends
 from tests.dataflows.scores.feed import (
@@ -39,6 +39,22 @@ def stories(draw):
         status = draw(st.sampled_from([0, 0, 0, 0, 1]))
         events.append(Reading(code, level[code], ts_ns=at_ns - late_ns, log_ns=at_ns, status=status))
     return events
+
+
+@settings(max_examples=80, deadline=None)
+@given(stories())
+def test_a_restored_state_is_the_same_bytes(events):
+    scores = Scores()
+    feed(scores, events)
+    state = msgspec.msgpack.encode(scores.state())
+    assert msgspec.msgpack.encode(Scores.from_state(msgspec.msgpack.decode(state)).state()) == state
+
+
+@settings(max_examples=80, deadline=None)
+@given(stories())
+def test_what_they_say_has_a_known_rule(events):
+    told = {one.rule for one in feed(Scores(), events) if hasattr(one, "rule")}
+    assert told <= rule_names()
 
 
 @settings(max_examples=80, deadline=None)
