@@ -912,7 +912,8 @@ class Puller:
         stream: Name of the stream, made by `connectors.jetstream.ensure_streams`.
         partition: Number of the partition.
         partitions: Partitions that the stream must have.
-        state: What `snapshot` returned; without it reading starts at the stream's first message.
+        state: What `snapshot` returned; without it reading starts at `start_seq`.
+        start_seq: Where reading starts without a state; the stream's first message where that is later.
         roster_h: A patient without a message for this many hours of log time gets no more ticks.
         heartbeat_s: Idle heartbeat of the consumer; two missed ones are an error.
         buffer_messages: Messages buffered at most, up to 60000; the backlog stays in the stream.
@@ -932,6 +933,7 @@ class Puller:
         partitions: int,
         *,
         state: bytes | None = None,
+        start_seq: int = 0,
         roster_h: float = 24.0,
         heartbeat_s: float = 2.0,
         buffer_messages: int = 8192,

@@ -5,24 +5,60 @@ of alerts and rejects come before the database in the graph, so that an alert ne
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource
+from bytewax.outputs import FixedPartitionedSink
 
 from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage, native_options
 from connectors.questdb.sink import QuestDBSink
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
 from dataflows.alerts.alert import Alert
+from dataflows.monitor.checking import validator
 from dataflows.monitor.patient import signals_config
 from dataflows.monitor.steps import REJECTED, judge_step, signals_step
 from dataflows.settings import Settings
 
 
-def build(settings: Settings) -> Dataflow:
+@dataclass(frozen=True)
+class Ends:
+    """Where the log comes from and where the outputs go: the live ones, or those of a replay of the history.
+
+    Attributes:
+        log: The log of record, by patient.
+        alerts: Takes alerts as `OutMessage`s.
+        rejected: Takes rejects as `OutMessage`s.
+        rows: Takes whatever has rows; None where rows are not wanted.
+        prefix: Before the names of the output steps: recovery state of other sinks is none of theirs.
+    """
+
+    log: FixedPartitionedSource[tuple[str, Messages], bytes]
+    alerts: FixedPartitionedSink[Any, Any]
+    rejected: FixedPartitionedSink[Any, Any]
+    rows: FixedPartitionedSink[Any, Any] | None
+    prefix: str = ""
+
+
+def live_ends(settings: Settings) -> Ends:
+    """The streams and the database."""
+    rows = QuestDBSink(settings.questdb, lambda: Publisher(native_options(settings.nats, "rows")))
+    return Ends(
+        JetStreamSource(settings),
+        JetStreamSink(settings.nats, settings.streams.alerts),
+        JetStreamSink(settings.nats, settings.streams.rejected),
+        rows if settings.questdb.enabled else None,
+    )
+
+
+def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     """The graph with these settings."""
+    ends = ends or live_ends(settings)
     flow = Dataflow("vitals")
-    messages = op.input("log", flow, JetStreamSource(settings))
+    messages = op.input("log", flow, ends.log)
     checked = op.flat_map_batch("validate", messages, partial(validate, validator(settings)))
     items = op.filter_map_value("passed", checked, as_items)
     refused = op.filter_map_value("refused", checked, as_reject)
@@ -32,36 +68,12 @@ def build(settings: Settings) -> Dataflow:
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)
     rejects = op.merge("rejects", refused, contradictions)
 
-    op.output(
-        "alerts", op.map_value("alert", alerts, alert_message), JetStreamSink(settings.nats, settings.streams.alerts)
-    )
-    op.output(
-        "rejected",
-        op.map_value("reject", rejects, reject_message),
-        JetStreamSink(settings.nats, settings.streams.rejected),
-    )
-    if settings.questdb.enabled:
+    op.output(f"{ends.prefix}alerts", op.map_value("alert", alerts, alert_message), ends.alerts)
+    op.output(f"{ends.prefix}rejected", op.map_value("reject", rejects, reject_message), ends.rejected)
+    if ends.rows is not None:
         stored = op.filter_value("stored", signals, has_rows)
-        op.output(
-            "rows",
-            op.merge("storable", alerts, stored),
-            QuestDBSink(settings.questdb, lambda: spill_publisher(settings)),
-        )
+        op.output(f"{ends.prefix}rows", op.merge("storable", alerts, stored), ends.rows)
     return flow
-
-
-def spill_publisher(settings: Settings) -> Publisher:
-    """Where rows go that the database does not take."""
-    return Publisher(native_options(settings.nats, "rows"))
-
-
-def validator(settings: Settings) -> Validator:
-    """The validator with this deployment's bounds: what storage would drop is refused at the door."""
-    return Validator(
-        max_ahead_s=settings.flow.max_ahead_s,
-        keep_waves_h=settings.questdb.waveform_ttl_h,
-        keep_rows_h=settings.questdb.rows_ttl_d * 24,
-    )
 
 
 def validate(rules: Validator, batch: list[tuple[str, Messages]]) -> Iterable[tuple[str, Items | Reject]]:

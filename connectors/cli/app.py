@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from connectors.cli import alerts, batch, demo, doctor, replay, run, stack
+from connectors.cli import alerts, batch, demo, doctor, history, ledger, rejected, replay, run, stack
 from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
 from connectors.devices.publisher import PublishError
@@ -67,6 +67,9 @@ app.command("up")(stack.up)
 app.command("flow")(stack.flow)
 app.command("run")(run.run)
 app.command("watch")(run.watch)
+app.command("ledger")(ledger.ledger)
+app.command("replay-history")(history.replay_history)
+app.add_typer(rejected.app, name="rejected")
 app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import polars as pl
 import typer
 
 from connectors.cli.alerts import line
@@ -16,20 +15,13 @@ from connectors.cli.replay import read_recordings
 from connectors.devices.plan import CLOSING_TICK_S, Log, Plan
 from connectors.devices.replay import merged
 from connectors.devices.samples import ALL
-from dataflows._native import Validator
+from connectors.questdb.frames import table_frame
 from dataflows.alerts.alert import Alert
-from dataflows.contracts.tables import TABLES, Kind
+from dataflows.contracts.tables import TABLES
+from dataflows.monitor.checking import validator
 from dataflows.monitor.patient import Entry, Step, run, signals_config
 from dataflows.monitor.rows import Row
 from dataflows.settings import Settings
-
-_TYPES: dict[Kind, pl.DataType] = {
-    Kind.TIMESTAMP: pl.Datetime("ns", "UTC"),
-    Kind.LONG: pl.Int64(),
-    Kind.DOUBLE: pl.Float64(),
-    Kind.DOUBLES: pl.List(pl.Float64()),
-    Kind.BOOLEAN: pl.Boolean(),
-}
 
 
 def entries(plan: Plan, now_ns: int) -> Iterator[Entry]:
@@ -43,18 +35,7 @@ def entries(plan: Plan, now_ns: int) -> Iterator[Entry]:
 
 def steps(settings: Settings, plan: Plan) -> Iterator[Step]:
     """Runs the plan through the monitors."""
-    rules = Validator(
-        max_ahead_s=settings.flow.max_ahead_s,
-        keep_waves_h=settings.questdb.waveform_ttl_h,
-        keep_rows_h=settings.questdb.rows_ttl_d * 24,
-    )
-    return run(entries(plan, time.time_ns()), rules, config=signals_config(settings.flow))
-
-
-def table_frame(name: str, rows: list[Row]) -> pl.DataFrame:
-    """Returns rows of a table as a polars frame with the table's columns."""
-    schema = {column: _TYPES.get(kind, pl.String()) for column, kind in TABLES[name].columns}
-    return pl.DataFrame(rows, schema=schema, orient="row", strict=False)
+    return run(entries(plan, time.time_ns()), validator(settings), config=signals_config(settings.flow))
 
 
 def batch(

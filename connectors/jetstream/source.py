@@ -118,15 +118,28 @@ class JetStreamSource(FixedPartitionedSource[Item, bytes]):
             LostRangeError: The stream no longer holds the position of the recovery state.
             StateRefusedError: The recovery state cannot be read.
         """
-        settings = self._settings
-        with refusing(step_id):
-            puller = Puller(
-                native_options(settings.nats, f"{step_id} {for_part}"),
-                settings.streams.vitals,
-                int(for_part.rpartition("/p")[2]),
-                settings.streams.partitions,
-                state=resume_state,
-                roster_h=settings.flow.roster_h,
-                heartbeat_s=settings.nats.heartbeat_s,
-            )
-        return JetStreamPartition(puller, settings, step_id, for_part)
+        puller = open_puller(self._settings, step_id, for_part, resume_state)
+        return JetStreamPartition(puller, self._settings, step_id, for_part)
+
+
+def open_puller(
+    settings: Settings, step_id: str, for_part: str, resume_state: bytes | None, *, start_seq: int = 0
+) -> Puller:
+    """Opens the reader of the partition `VITALS/p<n>`; `start_seq` is where it begins without a recovery state.
+
+    Raises:
+        JetStreamError: No server, no such stream, or another number of partitions.
+        LostRangeError: The stream no longer holds the position of the recovery state.
+        StateRefusedError: The recovery state cannot be read.
+    """
+    with refusing(step_id):
+        return Puller(
+            native_options(settings.nats, f"{step_id} {for_part}"),
+            settings.streams.vitals,
+            int(for_part.rpartition("/p")[2]),
+            settings.streams.partitions,
+            state=resume_state,
+            start_seq=start_seq,
+            roster_h=settings.flow.roster_h,
+            heartbeat_s=settings.nats.heartbeat_s,
+        )

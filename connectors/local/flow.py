@@ -117,6 +117,17 @@ class FlowSet:
         """Whether every process runs."""
         return bool(self.processes) and all(process.alive for process in self.processes)
 
+    @property
+    def ending(self) -> bool:
+        """Whether some processes have come to their end and the others still run."""
+        codes = [process.returncode for process in self.processes]
+        return None in codes and 0 in codes and set(codes) <= {None, 0}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every process has come to its end."""
+        return bool(self.processes) and all(process.returncode == 0 for process in self.processes)
+
     def end_leftovers(self, say: Callable[[str], None]) -> None:
         """Ends processes of a set whose supervisor was killed: two sets on one store would write everything twice."""
         for pid_file in sorted(self._directory.glob("flow*.pid")):

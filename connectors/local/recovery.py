@@ -7,8 +7,10 @@ wrote them, because Bytewax itself would start on files of another log or versio
 import fcntl
 import json
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +23,23 @@ PARTITIONS = 2
 """SQLite files of a new store."""
 FORMAT = 1
 _STAMP = "vitals-recovery.json"
+_POSITIONS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id LIKE '%.log'"
+_SOURCE, _NEXT_SEQ_AT = b"VPRT", 14
+_NEXT_SEQ_AND_LOG_NS = struct.Struct("<Qq")
+"""Kind of the source's snapshot, and where in it these two stand (native/src/puller/log.rs)."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a partition of the log is done.
+
+    Attributes:
+        seq: Sequence up to which nothing will be done again.
+        log_ns: Log time there, ns since 1970.
+    """
+
+    seq: int
+    log_ns: int
 
 
 class RecoveryStore:
@@ -96,6 +115,19 @@ class RecoveryStore:
     def _count_problem(self, made_with: int) -> str:
         there = len(self.files())
         return "" if made_with == there else f"was made with {made_with} files, {there} are there"
+
+    def positions(self) -> dict[int, Position]:
+        """Returns how far each partition of the log is done; empty without a store."""
+        newest: dict[int, tuple[int, Position]] = {}
+        for file in self.files():
+            with closing(sqlite3.connect(file)) as connection:
+                for key, epoch, change in connection.execute(_POSITIONS):
+                    at = (change or b"").find(_SOURCE)
+                    partition = int(key.rpartition("/p")[2])
+                    if at >= 0 and epoch >= newest.get(partition, (0,))[0]:
+                        next_seq, log_ns = _NEXT_SEQ_AND_LOG_NS.unpack_from(change, at + _NEXT_SEQ_AT)
+                        newest[partition] = (epoch, Position(next_seq - 1, log_ns))
+        return {partition: position for partition, (_, position) in newest.items()}
 
     def environment(self) -> dict[str, str]:
         """Returns what a process of the flow needs in its environment."""

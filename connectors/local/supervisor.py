@@ -18,7 +18,7 @@ import nats.errors
 from prometheus_client import Counter, Gauge
 
 from connectors.jetstream.streams import StreamSetupError
-from connectors.local.flow import FlowSet
+from connectors.local.flow import GRAPH, FlowSet
 from connectors.local.partitions import Partition, partitions_of
 from connectors.local.recovery import RecoveryStore
 from connectors.local.worker import REFUSED
@@ -91,6 +91,8 @@ class Supervisor:
         directory: Where its processes run and log.
         say: Takes a line at a time.
         before: Called before each start, to make what the flow needs; what it raises counts as a death.
+        graph: Import string of the dataflow.
+        finite: The dataflow has an end, which ends `run`.
     """
 
     def __init__(
@@ -100,12 +102,16 @@ class Supervisor:
         directory: Path,
         say: Callable[[str], None],
         before: Callable[[], object] = bool,
+        *,
+        graph: str = GRAPH,
+        finite: bool = False,
     ) -> None:
         self._run = settings.run
         self._before = before
+        self._finite = finite
         self._store = store
         self._say = say
-        self.flow = FlowSet(settings, directory, store)
+        self.flow = FlowSet(settings, directory, store, graph)
         self._back_off = BackOff(self._run.backoff_max_s, self._run.healthy_s)
         self._stop = threading.Event()
         self._seen_at = time.monotonic()
@@ -129,7 +135,8 @@ class Supervisor:
         """Runs the flow until `stop`.
 
         Returns:
-            0 after a drain, 3 when the flow cannot go on until a person has mended something.
+            0 after a drain or at the end of a finite flow, 3 when the flow cannot go on until a person has mended
+            something.
 
         Raises:
             StateRefusedError: The recovery store cannot be continued, or another supervisor has it.
@@ -144,6 +151,9 @@ class Supervisor:
                 UP.set(0)
                 if self._stop.is_set():
                     return self._drain()
+                if self._finite and self.flow.finished:
+                    self._note(State.STOPPED)
+                    return 0
                 self.flow.kill()
                 if self.flow.end_code() == REFUSED:
                     self._note(State.REFUSED, reason=reason)
@@ -171,6 +181,10 @@ class Supervisor:
         looks = threading.Thread(target=self._look, name="supervisor-look", daemon=True)
         looks.start()
         while self.flow.whole and not self._stop.wait(_POLL_S):
+            self._seen_at = time.monotonic()
+        # One that has come to its end lets the others come to theirs.
+        deadline = time.monotonic() + self._run.drain_s
+        while self.flow.ending and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
             self._seen_at = time.monotonic()
 
     def _look(self) -> None:

@@ -69,7 +69,7 @@ def test_every_message_is_stored_or_rejected_exactly_once(nats_server, own_quest
 
 
 def _became(flow) -> dict[str, float]:
-    samples = flow.process.samples()
+    samples = flow.samples()
     return {name: samples.get(f'vitals_frames_total{{result="{name}"}}', 0.0) for name in RESULTS}
 
 

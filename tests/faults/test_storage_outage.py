@@ -21,7 +21,7 @@ PATIENTS, SECONDS = 50, int(OUTAGE_S) + 30
 def test_a_dead_database_delays_no_alert_and_loses_no_row(nats_server, own_questdb, tmp_path):
     whole = Whole(nats_server, own_questdb, tmp_path)
     flow = whole.flow()
-    until(lambda: flow.process.metrics().get("nats_last_seq"), 60)
+    until(lambda: flow.metrics().get("nats_last_seq"), 60)
     live = Live(whole, Ward(PATIENTS, time.time_ns()), SECONDS)
     live.start()
     threading.Event().wait(10.0)

@@ -9,18 +9,19 @@ from collections import Counter
 from pathlib import Path
 
 import polars as pl
-from bytewax.recovery import init_db_dir
 
 from connectors.jetstream.connection import connect, native_options
 from connectors.jetstream.streams import ensure_streams
-from connectors.local.flow import FlowProcess
-from connectors.local.ports import free_ports
+from connectors.local.recovery import RecoveryStore
+from connectors.local.supervisor import Supervisor
+from connectors.local.worker import REFUSED
 from connectors.questdb.drainer import DrainerThread
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from dataflows._native import Publisher
 from dataflows.contracts.tables import TABLES
-from dataflows.settings import Settings
+from dataflows.monitor.state import StateRefusedError
+from dataflows.settings import RunSettings, Settings, StackSettings
 from tests.servers import NatsServer, QuestDB
 from tests.waiting import until
 
@@ -30,12 +31,12 @@ OUTSTANDING = "vitals_questdb_outstanding_rows"
 class Whole:
     """NATS, QuestDB, the drainer and a supervised flow, in one folder."""
 
-    def __init__(self, nats: NatsServer, questdb: QuestDB, folder: Path, epoch_s: int = 1, **streams: object) -> None:
+    def __init__(self, nats: NatsServer, questdb: QuestDB, folder: Path, processes: int = 1, **streams: object) -> None:
         base = nats.settings(**streams)
-        self.settings = Settings(nats=base.nats, streams=base.streams, questdb=questdb.settings)
+        run = RunSettings(processes=processes, backoff_max_s=0.4)
+        stack = StackSettings(data_dir=folder, snapshot_interval_s=1)
+        self.settings = Settings(nats=base.nats, streams=base.streams, questdb=questdb.settings, run=run, stack=stack)
         self.nats, self.questdb, self.folder = nats, questdb, folder
-        (self.api_port,) = free_ports(1)
-        self._epoch_s = epoch_s
         self._runs = 0
         ensure_streams(self.settings)
         ensure_schema(QuestDBHttp(questdb.settings), questdb.settings)
@@ -45,16 +46,7 @@ class Whole:
     def flow(self) -> "Supervised":
         """A flow with a recovery store of its own, started and kept running."""
         self._runs += 1
-        folder = self.folder / f"flow{self._runs}"
-        recovery = folder / "recovery"
-        recovery.mkdir(parents=True)
-        init_db_dir(recovery, 1)
-        environment = {
-            "BYTEWAX_RECOVERY_DIRECTORY": str(recovery),
-            "BYTEWAX_SNAPSHOT_INTERVAL": str(self._epoch_s),
-            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
-        }
-        return Supervised(FlowProcess(self.settings, folder, environment, self.api_port))
+        return Supervised(self.settings, self.folder / f"flow{self._runs}")
 
     def publisher(self) -> Publisher:
         """A connection for publishing."""
@@ -111,17 +103,20 @@ class Whole:
         The tables fill independently: rows wait for their epoch in the sink, and in SPILL for the drainer.
         """
         reader = self.questdb.reader
-        publisher = self.publisher()
 
         def arrived() -> bool:
             flow.check()
-            if reader.count("waveforms") < frames or flow.process.metrics().get(OUTSTANDING) != [0.0]:
-                return False
-            _, first_seq, last_seq = publisher.stream_state(self.settings.streams.spill)
-            return last_seq == 0 or first_seq > last_seq
+            outstanding = sum(flow.metrics().get(OUTSTANDING, [1.0]))
+            return reader.count("waveforms") >= frames and outstanding == 0 and self.is_drained()
 
         until(arrived, timeout_s, poll_s=0.2)
+
+    def is_drained(self) -> bool:
+        """Whether nothing waits in SPILL."""
+        publisher = self.publisher()
+        _, first_seq, last_seq = publisher.stream_state(self.settings.streams.spill)
         publisher.close()
+        return last_seq == 0 or first_seq > last_seq
 
     def close(self) -> None:
         """Stops the drainer."""
@@ -129,39 +124,70 @@ class Whole:
 
 
 class Supervised:
-    """A flow that is started again whenever it dies, as a supervisor does."""
+    """A flow that is started again whenever it dies, by the supervisor of `vitals run`."""
 
-    def __init__(self, process: FlowProcess) -> None:
-        self.process = process
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.store = RecoveryStore(folder / "recovery", settings)
+        self.folder = folder
         self.kills = 0
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self.process.start()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.said: list[str] = []
+        self.code: int | None = None
+        self.begin()
+
+    def begin(self, processes: int | None = None) -> None:
+        """Starts it where it was, with another number of processes if one is named."""
+        if processes is not None:
+            run = self.settings.run.model_copy(update={"processes": processes})
+            self.settings = self.settings.model_copy(update={"run": run})
+        self.supervisor = Supervisor(self.settings, self.store, self.folder, self.said.append)
+        self.code = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(0.05):
-            with self._lock:
-                if not self.process.alive and not self._ended.is_set():
-                    self.process.start()
+    def _run(self) -> None:
+        try:
+            self.code = self.supervisor.run()
+        except StateRefusedError as error:
+            self.said.append(str(error))
+            self.code = REFUSED
 
-    def kill(self) -> None:
-        """kill -9; the supervisor starts it again."""
-        with self._lock:
-            os.kill(self.process.pid, signal.SIGKILL)
-            self.kills += 1
+    @property
+    def restarts(self) -> int:
+        """Times that the supervisor started it again."""
+        return self.supervisor.status.restarts
+
+    def kill(self, which: int = 0) -> None:
+        """kill -9 of one process; the supervisor starts the set again."""
+        until(lambda: self.supervisor.flow.whole or self.code is not None, 60)
+        os.kill(self.supervisor.flow.processes[which].pid, signal.SIGKILL)
+        self.kills += 1
+
+    def samples(self) -> dict[str, float]:
+        """Every sample of the metrics, added up over the processes; empty while the flow does not answer."""
+        return self.supervisor.flow.samples()
+
+    def metrics(self) -> dict[str, list[float]]:
+        """Each metric's values, one per set of labels."""
+        values: dict[str, list[float]] = {}
+        for name, value in self.samples().items():
+            values.setdefault(name.partition("{")[0], []).append(value)
+        return values
+
+    def done_to(self) -> int:
+        """Sequence of the log up to which every partition is done; -1 before that."""
+        return int(min(self.metrics().get("nats_snapshot_seq", []), default=-1))
 
     def check(self) -> None:
-        """Fails with the flow's last words when it keeps dying for another reason than `kill`."""
-        starts = self.process.log.read_text(errors="replace").count("BytewaxRuntimeError")
-        assert starts < 20, self.process.log_tail(30)
+        """Fails with the flow's last words when it keeps dying for another reason than `kill`, or was refused."""
+        assert self.code is None, self.said
+        deaths = [line for line in self.said if "the flow died" in line and "it left no word" not in line]
+        assert len(deaths) < 20, deaths[-3:]
 
     def stop(self) -> None:
-        """Ends it for good."""
-        self._ended.set()
-        self._thread.join()
-        self.process.kill()
+        """Drains it."""
+        self.supervisor.stop()
+        self._thread.join(60)
 
 
 def doubles(messages: list[tuple[str, bytes]]) -> list[str]:

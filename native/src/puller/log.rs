@@ -184,6 +184,8 @@ impl PartitionLog {
                 }
             }
         }
+        // A patient whose name is none is rejected, message by message: nothing has to be remembered of it.
+        self.roster.retain(|_, patient| patient.named);
         self.batch += 1;
         let mut groups = std::mem::take(&mut self.groups);
         groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));

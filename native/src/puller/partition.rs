@@ -34,8 +34,10 @@ pub struct Start {
     pub partition: u32,
     /// Partitions that the stream must have.
     pub partitions: u32,
-    /// Recovery state; without it reading starts at the stream's first message.
+    /// Recovery state; without it reading starts at `start_seq`.
     pub state: Option<Vec<u8>>,
+    /// Where reading starts without a recovery state; the stream's first message where that is later.
+    pub start_seq: u64,
     /// A patient without a message for this many hours of log time gets no more ticks.
     pub roster_h: u32,
     /// Idle heartbeat of the consumer; two missed ones are an error.
@@ -80,7 +82,10 @@ impl Puller {
         let log_time = log_time(&info)?;
         check_partitions(&info, &start)?;
         let (promised, log) = match &start.state {
-            None => (None, PartitionLog::new(log_time, start.roster_h, info.state.first_sequence.max(1))),
+            None => (
+                None,
+                PartitionLog::new(log_time, start.roster_h, info.state.first_sequence.max(start.start_seq).max(1)),
+            ),
             Some(state) => {
                 let (expected, log) = PartitionLog::restore(log_time, start.roster_h, state)?;
                 if expected != created {

@@ -104,7 +104,7 @@ impl Puller {
 #[pymethods]
 impl Puller {
     #[new]
-    #[pyo3(signature = (options, stream, partition, partitions, *, state=None, roster_h=24.0, heartbeat_s=2.0, buffer_messages=8192, buffer_bytes=16_777_216))]
+    #[pyo3(signature = (options, stream, partition, partitions, *, state=None, start_seq=0, roster_h=24.0, heartbeat_s=2.0, buffer_messages=8192, buffer_bytes=16_777_216))]
     #[allow(clippy::too_many_arguments)] // by keyword
     fn new(
         py: Python<'_>,
@@ -113,6 +113,7 @@ impl Puller {
         partition: u32,
         partitions: u32,
         state: Option<Vec<u8>>,
+        start_seq: u64,
         roster_h: f64,
         heartbeat_s: f64,
         buffer_messages: usize,
@@ -127,7 +128,17 @@ impl Puller {
         }
         let heartbeat = seconds("heartbeat_s", heartbeat_s)?;
         let roster_h = roster_h.ceil() as u32;
-        let start = Start { stream, partition, partitions, state, roster_h, heartbeat, buffer_messages, buffer_bytes };
+        let start = Start {
+            stream,
+            partition,
+            partitions,
+            state,
+            start_seq,
+            roster_h,
+            heartbeat,
+            buffer_messages,
+            buffer_bytes,
+        };
         let puller = py.detach(|| puller::Puller::open(&options.0, start))?;
         Ok(Self(Mutex::new(Some(puller))))
     }

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from connectors.cli.batch import steps, table_frame
+from connectors.cli.batch import steps
 from connectors.cli.replay import run
 from connectors.devices import samples
 from connectors.devices.load import load
 from connectors.devices.plan import Plan
+from connectors.questdb.frames import table_frame
 from dataflows.contracts.tables import TABLES
 from tests.faults.whole import Whole, doubles
 from tests.waiting import until
@@ -45,8 +46,8 @@ def by_the_servers(whole, plan):
     try:
         publisher = asyncio.run(run(whole.settings, plan, lambda *_: None))
         # What was published is the whole log: frames, and the closing tick of each partition.
-        until(lambda: min(flow.process.metrics().get("nats_snapshot_seq", [-1])) >= publisher.stored, 120, poll_s=0.2)
-        lag = flow.process.metrics()["nats_pending_messages"]
+        until(lambda: min(flow.metrics().get("nats_snapshot_seq", [-1])) >= publisher.stored, 120, poll_s=0.2)
+        lag = flow.metrics()["nats_pending_messages"]
     finally:
         flow.stop()
     assert set(lag) == {0.0}

@@ -1,0 +1,102 @@
+"""The stream REJECTED for people: what is in it, one message in detail, and driving messages again after a fix."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from connectors.jetstream.history import messages
+from connectors.questdb.reject import REASON
+from dataflows._native import Messages, Validator
+from dataflows.contracts.frames import LOG_TIME_HEADER
+from dataflows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A message in REJECTED.
+
+    Attributes:
+        seq: Its sequence there.
+        reason: Why it was refused, a name of the closed list.
+        detail: The same in words.
+        subject: Where it was published: of the log, or the table of a row that the database refused.
+        log_seq: Its sequence in the log; 0 for rows.
+        log_ns: Log time of the refusal; 0 for rows.
+        payload: Its bytes as they came.
+    """
+
+    seq: int
+    reason: str
+    detail: str
+    subject: str
+    log_seq: int
+    log_ns: int
+    payload: bytes
+
+    @property
+    def again(self) -> str:
+        """Subject on which it is driven again."""
+        if self.reason == REASON:
+            return f"spill.v1.{self.subject}"
+        # As it is stored, vp.<n>.<tenant>..., or as it was published.
+        tokens = self.subject.split(".")
+        return ".".join(["vitals", "v1", *tokens[2:]])
+
+
+def from_message(message: Msg, seq: int) -> Rejected:
+    """Returns a message of REJECTED with what its headers say."""
+    headers = message.headers or {}
+    return Rejected(
+        seq,
+        headers.get("Vitals-Reason", message.subject.rpartition(".")[2]),
+        headers.get("Vitals-Detail", ""),
+        headers.get("Vitals-Subject", headers.get("Vitals-Table", "")),
+        int(headers.get("Vitals-Log-Seq", 0)),
+        int(headers.get("Vitals-Log-Time", 0)),
+        message.data,
+    )
+
+
+async def rejected(client: Client, settings: Settings, reason: str = "*") -> AsyncIterator[Rejected]:
+    """Yields what REJECTED holds, of one reason or of all."""
+    stream = settings.streams.rejected
+    state = (await client.jetstream().stream_info(stream)).state
+    async for message in messages(client, stream, state.first_seq, state.last_seq, f"rejected.v1.{reason}"):
+        yield from_message(message, message.metadata.sequence.stream)
+
+
+async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
+    """Returns one message of REJECTED by its sequence there; None when there is none."""
+    try:
+        found = await client.jetstream().get_msg(settings.streams.rejected, seq)
+    except NotFoundError:
+        return None
+    headers = {name: value for name, value in (found.headers or {}).items()}
+    return from_message(Msg(client, found.subject or "", "", found.data or b"", headers), seq)
+
+
+def still_refused(found: Rejected, rules: Validator, now_ns: int) -> str:
+    """Returns why the validator would refuse it now; "" when it would pass."""
+    if found.reason == REASON:
+        return ""
+    tokens = found.subject.split(".")
+    key = f"{tokens[2]}/{tokens[3]}" if len(tokens) == 6 else "main/unknown"
+    log_ns = max(found.log_ns, now_ns)
+    _, refused = rules.check(key, Messages.build([(found.subject.encode(), found.log_seq, log_ns, found.payload)]))
+    return "; ".join(f"{reject.reason}: {reject.detail}" for reject in refused)
+
+
+async def redrive(client: Client, settings: Settings, found: Rejected) -> int:
+    """Publishes the original bytes again where they came from; returns the sequence that they have there.
+
+    Identity is in the bytes, so a frame that was taken meanwhile is a duplicate and a row that is there is replaced by
+    itself. The message id names the rejected message: the device's own id may still lie in the server's dedupe window.
+    """
+    headers = {"Nats-Msg-Id": f"redrive.{settings.streams.rejected}.{found.seq}"}
+    if settings.streams.log_time == "header" and found.log_ns:
+        headers[LOG_TIME_HEADER] = str(found.log_ns)
+    jetstream = client.jetstream(timeout=settings.nats.ack_timeout_s)
+    return (await jetstream.publish(found.again, found.payload, headers=headers)).seq
