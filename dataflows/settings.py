@@ -6,10 +6,12 @@ what `VITALS_CONFIG` names. docs/settings.md lists them all and is checked again
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+_CLIENT_FILES = (("cert", "pem"), ("key", "key"))
 
 
 class NatsSettings(BaseModel):
@@ -45,6 +47,8 @@ class StreamSettings(BaseModel):
     rejected_max_age_h: float = Field(24.0 * 30, gt=0, description="How long REJECTED keeps messages.")
     rejected_max_bytes: int = Field(1 << 29, gt=0, description="How many bytes REJECTED keeps.")
     spill_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
+    audit: str = Field("AUDIT", description="Name of the stream of who did what.")
+    audit_max_age_h: float = Field(24.0 * 3650, gt=0, description="How long AUDIT keeps messages.")
 
 
 class QuestDBSettings(BaseModel):
@@ -91,6 +95,16 @@ class StackSettings(BaseModel):
     questdb_health_port: int = Field(9003, ge=1, le=65535, description="Port of QuestDB's health check and metrics.")
     cache_dir: Path = Field(Path("~/.cache/vitals"), description="Where the QuestDB jar is kept for all checkouts.")
     snapshot_interval_s: int = Field(2, ge=1, description="How often the flow of the local stack snapshots its state.")
+    security: bool = Field(False, description="NATS with TLS and signed identities; off: whoever reaches loopback.")
+    client_certificates: bool = Field(False, description="With security: clients need a certificate, too.")
+    host: str = Field("127.0.0.1", description="Address of the NATS listeners; beyond loopback only with security.")
+    mqtt_port: int = Field(0, ge=0, le=65535, description="Port of the MQTT 3.1.1 listener; 0: none.")
+    websocket_port: int = Field(0, ge=0, le=65535, description="Port of the WebSocket listener; 0: none.")
+
+    @property
+    def identity_dir(self) -> Path:
+        """Folder of the keys that say who may come in."""
+        return self.data_dir / "identity"
 
 
 class RunSettings(BaseModel):
@@ -118,6 +132,29 @@ class Settings(BaseSettings):
     flow: FlowSettings = FlowSettings()
     stack: StackSettings = StackSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _locked_doors(self) -> Self:
+        """With `stack.security` this machine's programs find their credentials; without it nothing listens outside."""
+        stack, folder = self.stack, self.stack.identity_dir
+        if not stack.security:
+            if stack.host not in {"127.0.0.1", "localhost", "::1"}:
+                message = f"stack.host {stack.host} is not loopback: switch stack.security on, or others get in unasked"
+                raise ValueError(message)
+            return self
+        nats = self.nats
+        found: dict[str, Path] = {}
+        if nats.credentials is None and nats.user is None:
+            found["credentials"] = folder / "pipeline.creds"
+        if nats.tls_ca is None:
+            found["tls_ca"] = folder / "tls" / "ca.pem"
+        if stack.client_certificates and nats.tls_cert is None:
+            found |= {
+                "tls_cert": folder / "tls" / "client-pipeline.pem",
+                "tls_key": folder / "tls" / "client-pipeline.key",
+            }
+        self.nats = nats.model_copy(update={name: path.absolute() for name, path in found.items()})
+        return self
 
     @classmethod
     def settings_customise_sources(

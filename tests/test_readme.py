@@ -37,5 +37,5 @@ def test_every_link_leads_to_a_file_of_the_project():
 def test_every_command_it_names_exists():
     from connectors.cli.app import app
 
-    known = {command.name for command in app.registered_commands}
+    known = {entry.name for entry in (*app.registered_commands, *app.registered_groups)}
     assert set(re.findall(r"`vitals (\w+)", TEXT)) <= known

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from connectors.cli import alerts, batch, demo, doctor, history, ledger, rejected, replay, run, stack
+from connectors.cli import alerts, batch, demo, devices, doctor, history, ledger, rejected, replay, run, stack
 from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
 from connectors.devices.publisher import PublishError
@@ -74,6 +74,8 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)
 app.command("doctor")(doctor.doctor)
+app.add_typer(devices.devices_app, name="devices")
+app.command("certs")(devices.certs)
 
 
 def main() -> None:

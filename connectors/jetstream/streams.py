@@ -80,7 +80,11 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
         discard=DiscardPolicy.NEW,
         max_bytes=streams.spill_max_bytes,
     )
-    return [vitals, alerts, rejected, spill]
+    # Who did what cannot be taken back by whoever holds the pipeline's credentials.
+    audit = config(
+        streams.audit, ["audit.v1.>"], max_age=streams.audit_max_age_h * 3600, deny_delete=True, deny_purge=True
+    )
+    return [vitals, alerts, rejected, spill, audit]
 
 
 def ensure_streams(settings: Settings) -> StreamReport:

@@ -23,10 +23,15 @@ def own_stack(base: Settings, folder: Path, ports: Sequence[int]) -> Settings:
         "http_url": f"http://{LOOPBACK}:{http}",
         "pg_dsn": f"host={LOOPBACK} port={pg} user=admin password=quest dbname=qdb",
     }
-    stack = {"data_dir": folder, "questdb_health_port": health, "snapshot_interval_s": 1}
+    # Open on loopback: whatever identities `base` has are another server's.
+    stack = {
+        "data_dir": folder, "questdb_health_port": health, "snapshot_interval_s": 1,
+        "security": False, "host": LOOPBACK, "mqtt_port": 0, "websocket_port": 0,
+    }  # fmt: skip
+    nobody = dict.fromkeys(("credentials", "tls_ca", "tls_cert", "tls_key"))
     return base.model_copy(
         update={
-            "nats": base.nats.model_copy(update={"url": f"nats://{LOOPBACK}:{nats}"}),
+            "nats": base.nats.model_copy(update={"url": f"nats://{LOOPBACK}:{nats}", **nobody}),
             "questdb": base.questdb.model_copy(update=questdb),
             "stack": base.stack.model_copy(update=stack),
         }

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from connectors.local.doors import OPEN, Doors
 from connectors.local.ports import LOOPBACK
 from connectors.local.process import ServerProcess
 from connectors.questdb.http import QueryError, QuestDBHttp, QuestDBUnavailableError
@@ -23,10 +24,12 @@ def nats_process(
     log: Path,
     login: tuple[str, str] | None = None,
     max_file_bytes: int | None = None,
+    doors: Doors = OPEN,
 ) -> ServerProcess:
-    """Returns a nats-server with JetStream on loopback, its data under `directory`; `login` is (user, password).
+    """Returns a nats-server with JetStream, its data under `directory`; `login` is (user, password).
 
     `max_file_bytes` is what the streams' `max_bytes` may add up to; without it three quarters of the free disk.
+    `doors` says where it listens and whom it believes; on loopback and everybody when absent.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "nats-server.conf"
@@ -36,9 +39,9 @@ def nats_process(
     if login is not None:
         accounts = f"authorization {{\n  user: {json.dumps(login[0])}\n  password: {json.dumps(login[1])}\n}}\n"
     config.write_text(
-        f"server_name: vitals-local\nlisten: {json.dumps(f'{LOOPBACK}:{port}')}\n"
+        f"server_name: vitals-local\nlisten: {json.dumps(f'{doors.host}:{port}')}\n"
         f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}}}\n"
-        f"{accounts}"
+        f"{accounts}{doors.config()}"
     )
     return ServerProcess("NATS", [str(binary), "-c", str(config)], log, pid_file)
 

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
+from connectors.local.doors import doors_of
 from connectors.local.ports import LOOPBACK
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
 from connectors.local.recovery import RecoveryStore
@@ -99,11 +100,20 @@ class Stack:
             f"NATS      {self.settings.nats.url}",
             f"QuestDB   {self.settings.questdb.http_url} (console, REST, ILP), PostgreSQL wire: "
             f"port {conninfo_to_dict(self.settings.questdb.pg_dsn).get('port', '8812')}",
+            *self._doors(),
             f"Data      {self.data_dir} (logs in {self.data_dir / 'log'})",
             "Flow      python -m bytewax.run dataflows.vitals, with:",
         ]
         lines += [f"  export {name}={value}" for name, value in self.environment().items()]
         return "\n".join(lines)
+
+    def _doors(self) -> list[str]:
+        stack = self.settings.stack
+        lines = [f"MQTT      {stack.host}:{stack.mqtt_port}"] if stack.mqtt_port else []
+        lines += [f"WebSocket {stack.host}:{stack.websocket_port}"] if stack.websocket_port else []
+        if stack.security:
+            lines.append(f"Identity  TLS and signed identities; keys in {stack.identity_dir.absolute()}")
+        return lines
 
     def check(self) -> None:
         """Makes sure that everything that was started still runs.
@@ -142,7 +152,14 @@ class Stack:
         end_leftover(pid_file, self._say, "NATS")
         if self._uses_running("NATS", "url" in nats.model_fields_set, host, lambda: nats_healthy(host, port)):
             return
-        self._need_ports("NATS", {"VITALS_NATS__URL=nats://127.0.0.1:PORT": port})
+        stack = self.settings.stack
+        further = {
+            "VITALS_STACK__MQTT_PORT=PORT": stack.mqtt_port,
+            "VITALS_STACK__WEBSOCKET_PORT=PORT": stack.websocket_port,
+        }
+        self._need_ports(
+            "NATS", {"VITALS_NATS__URL=nats://127.0.0.1:PORT": port} | {k: p for k, p in further.items() if p}
+        )
         login = (nats.user, nats.password.get_secret_value() if nats.password else "") if nats.user else None
         log = self.data_dir / "log" / "nats.log"
         server = nats_process(
@@ -153,6 +170,7 @@ class Stack:
             log=log,
             login=login,
             max_file_bytes=self._stream_bytes(),
+            doors=doors_of(self.settings),
         )
         self._start(server, lambda: nats_healthy(host, port))
 

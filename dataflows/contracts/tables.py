@@ -238,6 +238,23 @@ TRENDS = Table(
     "DAY",
     "rows",
 )
+AUDIT = Table(
+    "audit",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("device", Kind.SYMBOL),
+        ("what", Kind.SYMBOL),
+        ("actor", Kind.VARCHAR),
+        ("outcome", Kind.SYMBOL),
+        ("detail", Kind.VARCHAR),
+        ("event_id", Kind.UUID),
+    ),
+    ("ts", "tenant", "patient", "what", "event_id"),
+    "MONTH",
+    "ever",
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -253,5 +270,6 @@ TABLES: dict[str, Table] = {
         CLOCK_SEGMENTS,
         SCORES,
         TRENDS,
+        AUDIT,
     )
 }

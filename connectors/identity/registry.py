@@ -1,0 +1,168 @@
+"""What was handed out: one record per identity in the key-value bucket IDENTITY, which gateways watch.
+
+A record never holds a secret: of an API key it has the SHA-256, of a token nothing. The secret of an API key is 256
+random bits, so a plain hash is enough: there is nothing to guess, and no slow hash to pay on every request.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import msgspec
+from nats.aio.client import Client
+from nats.js.errors import BucketNotFoundError, NoKeysError
+from nats.js.kv import KeyValue
+
+from dataflows.contracts.frames import Origin
+
+BUCKET = "IDENTITY"
+By = Literal["nats", "mqtt", "http"]
+"""How a device comes in; an identity is good for one way alone."""
+_KEY_PREFIX = "vk"
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """An identity that was handed out.
+
+    Attributes:
+        tenant: Organisation.
+        patient: Pseudonym of the patient.
+        device: Name of the device.
+        id: Public key of a NATS or MQTT user, name of an API key.
+        by: How the device comes in.
+        issued_s: When it was made, s since 1970.
+        expires_s: When it ends, s since 1970.
+        revoked_s: When it was revoked, s since 1970; 0 when it was not.
+        secret_sha256: Of an API key, hexadecimal; empty for the others.
+    """
+
+    tenant: str
+    patient: str
+    device: str
+    id: str
+    by: By
+    issued_s: int
+    expires_s: int
+    revoked_s: int = 0
+    secret_sha256: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its key in the bucket."""
+        return f"{self.tenant}.{self.patient}.{self.device}.{self.id}"
+
+    @property
+    def origin(self) -> Origin:
+        """Whom it lets speak."""
+        return Origin(self.patient, self.device, tenant=self.tenant)
+
+    def state(self, now_s: float) -> Literal["valid", "revoked", "expired"]:
+        """Whether it is good now."""
+        if self.revoked_s:
+            return "revoked"
+        return "expired" if now_s >= self.expires_s else "valid"
+
+
+def new_api_key(tenant: str, patient: str, device: str, days: float) -> tuple[Credential, str]:
+    """Makes an API key: its record, and the key itself, which is shown once and kept nowhere."""
+    name, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    now = int(time.time())
+    credential = Credential(
+        tenant=tenant, patient=patient, device=device, id=name, by="http",
+        issued_s=now, expires_s=int(now + days * 86_400), secret_sha256=_digest(secret),
+    )  # fmt: skip
+    return credential, f"{_KEY_PREFIX}_{name}_{secret}"
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class ApiKeys:
+    """The API keys that are good now, by their names; fed by a watch of the bucket."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Credential] = {}
+
+    def put(self, credential: Credential) -> None:
+        """Takes a record."""
+        if credential.by == "http":
+            self._by_name[credential.id] = credential
+
+    def find(self, presented: str, now_s: float) -> tuple[Credential | None, str]:
+        """Returns whose key was presented, or nobody and why: `malformed`, `unknown`, `revoked`, `expired`."""
+        prefix, _, rest = presented.partition("_")
+        name, _, secret = rest.partition("_")
+        if prefix != _KEY_PREFIX or not name or not secret or not presented.isascii():
+            return None, "malformed"
+        credential = self._by_name.get(name)
+        # Compared in constant time, and also when there is no such name: time must not tell which names exist.
+        expected = credential.secret_sha256 if credential else _digest("")
+        same = hmac.compare_digest(_digest(secret), expected)
+        if credential is None or not same:
+            return None, "unknown"
+        state = credential.state(now_s)
+        return (credential, "") if state == "valid" else (None, state)
+
+
+class Registry:
+    """The bucket, on a connection."""
+
+    def __init__(self, bucket: KeyValue) -> None:
+        self._bucket = bucket
+
+    @classmethod
+    async def open(cls, client: Client, *, replicas: int = 1) -> "Registry":
+        """Opens the bucket, and makes it where it is missing."""
+        js = client.jetstream()
+        try:
+            return cls(await js.key_value(BUCKET))
+        except BucketNotFoundError:
+            return cls(await js.create_key_value(bucket=BUCKET, history=5, replicas=replicas))
+
+    async def put(self, credential: Credential) -> None:
+        """Writes a record; returns once it is stored."""
+        await self._bucket.put(credential.key, msgspec.json.encode(credential))
+
+    async def all(self, tenant: str = "", patient: str = "", device: str = "") -> list[Credential]:
+        """Returns the records of a tenant, patient, device, or of everybody, by their keys."""
+        try:
+            keys = await self._bucket.keys()
+        except NoKeysError:
+            return []
+        wanted = (tenant, patient, device)
+        matching = [
+            key
+            for key in keys
+            if all(not part or part == has for part, has in zip(wanted, key.split("."), strict=False))
+        ]
+        entries = [await self._bucket.get(key) for key in sorted(matching)]
+        return [msgspec.json.decode(entry.value or b"", type=Credential) for entry in entries]
+
+    @asynccontextmanager
+    async def api_keys(self) -> AsyncIterator[ApiKeys]:
+        """The API keys, complete, and kept current for the time of a `with`."""
+        keys = ApiKeys()
+        watcher = await self._bucket.watchall()
+        complete = asyncio.Event()
+
+        async def follow() -> None:
+            while True:
+                entry: Any = await watcher._updates.get()  # noqa: SLF001  (its iterator ends at the first pause)
+                if entry is None:
+                    complete.set()
+                elif entry.operation is None:  # a put: records are never deleted
+                    keys.put(msgspec.json.decode(entry.value, type=Credential))
+
+        task = asyncio.create_task(follow())
+        try:
+            await complete.wait()
+            yield keys
+        finally:
+            task.cancel()
+            await watcher.stop()  # type: ignore[no-untyped-call]  # nats-py leaves it without annotations

@@ -1,0 +1,129 @@
+"""What each role may do, as the server enforces it, and how tenants' accounts are joined to the pipeline's.
+
+The streams live in one account, the pipeline's. A tenant is an account of its own that imports exactly its own
+`vitals.v1.<tenant>.*.*.*`: whatever else its users publish never leaves it. The import is a service, so
+JetStream's acknowledgement finds its way back to the device. Roles of a tenant are scoped signing keys: the server
+takes rights from the account's template, never from the user's token, so a stolen device key makes devices of
+that tenant and nothing more. `{{tag(...)}}` are the tags of the user's token.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Template = Mapping[str, Any]
+Claims = dict[str, Any]
+
+PIPELINE = "VITALS"
+"""Account of the streams, the flow and the gateways."""
+SYSTEM = "SYS"
+"""Account of the server's own messages."""
+MAX_PAYLOAD = 72 << 10
+"""What a device may send in one message, headers included; the validator's own limit is 64 KiB of frame."""
+
+_OPEN = {"subs": -1, "data": -1, "payload": -1}
+_ACCOUNT = {**_OPEN, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
+_OWN = "{{tag(patient)}}.{{tag(device)}}"
+
+
+def device_template(tenant: str, connections: Sequence[str], *, bearer: bool) -> Template:
+    """Returns the rights of a device: publish its own frames, hear its own acknowledgements and configuration.
+
+    Args:
+        tenant: Its organisation.
+        connections: `STANDARD`, `WEBSOCKET`, `MQTT` or `MQTT_WS`.
+        bearer: Whether the token alone lets it in (MQTT 3.1.1 cannot sign the server's challenge).
+    """
+    rights = {
+        "pub": {"allow": [f"vitals.v1.{tenant}.{_OWN}.*"]},
+        "sub": {"allow": [f"_INBOX.{_OWN}.>", f"config.v1.{tenant}.{_OWN}"]},
+        "subs": 10,
+        "data": -1,
+        "payload": MAX_PAYLOAD,
+        "allowed_connection_types": list(connections),
+    }
+    return {**rights, "bearer_token": True} if bearer else rights
+
+
+def tenant_roles(tenant: str) -> dict[str, Template]:
+    """Returns the roles of a tenant's account."""
+    return {
+        "device": device_template(tenant, ["STANDARD", "WEBSOCKET"], bearer=False),
+        "device-mqtt": device_template(tenant, ["MQTT", "MQTT_WS"], bearer=True),
+    }
+
+
+def pipeline_roles() -> dict[str, Template]:
+    """Returns the limited roles of the pipeline's account; the flow and the tools have its full rights."""
+    registry = "KV_IDENTITY"
+    gateway = {
+        "pub": {
+            "allow": [
+                "vitals.v1.*.*.*.*",
+                "audit.v1.>",
+                "spill.v1.audit",
+                "$JS.API.INFO",
+                f"$JS.API.STREAM.INFO.{registry}",
+                f"$JS.API.CONSUMER.CREATE.{registry}.>",
+                f"$JS.API.CONSUMER.INFO.{registry}.>",
+                f"$JS.API.CONSUMER.DELETE.{registry}.>",
+                f"$JS.API.DIRECT.GET.{registry}.>",
+                f"$JS.FC.{registry}.>",
+            ]
+        },
+        "sub": {"allow": ["_INBOX.>"]},
+        **_OPEN,
+    }
+    return {"gateway": gateway}
+
+
+def system_account() -> Claims:
+    """Returns the claims of the system account."""
+    return {"type": "account", "limits": _ACCOUNT}
+
+
+def pipeline_account(signing: Mapping[str, str]) -> Claims:
+    """Returns the claims of the pipeline's account; `signing` are the public keys of its roles."""
+    return {
+        "type": "account",
+        "limits": {**_ACCOUNT, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1},
+        "exports": [
+            {"name": "frames", "subject": "vitals.v1.*.*.*.*", "type": "service"},
+            {"name": "alerts", "subject": "alerts.v1.>", "type": "stream"},
+            {"name": "configuration", "subject": "config.v1.*.*.*", "type": "stream"},
+        ],
+        "signing_keys": _scoped(signing, pipeline_roles()),
+    }
+
+
+def tenant_account(tenant: str, pipeline: str, signing: Mapping[str, str], revoked: Mapping[str, int]) -> Claims:
+    """Returns the claims of a tenant's account.
+
+    Args:
+        tenant: Name of the organisation.
+        pipeline: Public key of the pipeline's account.
+        signing: Public keys of the roles.
+        revoked: Public keys of users whose tokens made until then (s since 1970) are void.
+    """
+
+    def imported(name: str, subject: str, kind: str) -> dict[str, str]:
+        return {"name": name, "subject": subject, "account": pipeline, "type": kind}
+
+    return {
+        "type": "account",
+        # The storage is for the sessions of MQTT devices, which the server keeps in streams of their account.
+        "limits": {**_ACCOUNT, "mem_storage": 16 << 20, "disk_storage": 64 << 20, "streams": 8, "consumer": 20_000},
+        "imports": [
+            imported("frames", f"vitals.v1.{tenant}.*.*.*", "service"),
+            imported("alerts", f"alerts.v1.{tenant}.>", "stream"),
+            imported("configuration", f"config.v1.{tenant}.*.*", "stream"),
+        ],
+        "signing_keys": _scoped(signing, tenant_roles(tenant)),
+        "revocations": dict(revoked),
+    }
+
+
+def _scoped(signing: Mapping[str, str], roles: Mapping[str, Template]) -> list[dict[str, Any]]:
+    return [
+        {"kind": "user_scope", "key": signing[role], "role": role, "template": template}
+        for role, template in roles.items()
+    ]

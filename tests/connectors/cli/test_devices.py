@@ -1,0 +1,98 @@
+"""`vitals devices` and `vitals certs` as a person types them."""
+
+import stat
+
+import pytest
+
+from connectors.local.ports import free_ports
+from connectors.local.stack import Stack
+from dataflows.settings import Settings
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def stack(monkeypatch, tmp_path):
+    """Locked, without QuestDB; the environment names it."""
+
+    def start(security):
+        (port,) = free_ports(1)
+        monkeypatch.setenv("VITALS_NATS__URL", f"nats://127.0.0.1:{port}")
+        monkeypatch.setenv("VITALS_QUESTDB__ENABLED", "false")
+        monkeypatch.setenv("VITALS_STACK__SECURITY", security)
+        monkeypatch.setenv("VITALS_STACK__DATA_DIR", str(tmp_path / "data"))
+        monkeypatch.setenv("VITALS_STREAMS__VITALS_MAX_BYTES", str(1 << 30))
+        monkeypatch.setenv("VITALS_STREAMS__SPILL_MAX_BYTES", str(1 << 28))
+        return Stack(Settings(), lambda _: None)
+
+    return start
+
+
+def test_enrol_list_rotate_revoke(vitals, stack, tmp_path):
+    with stack("true"):
+        assert vitals("devices", "list") == (0, "no device is enrolled\n", "")
+        code, out, err = vitals("devices", "enrol", "p0042", "patch7")
+        assert (code, err) == (0, "")
+        file = tmp_path / "main-p0042-patch7.creds"
+        assert str(file) in out
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert "BEGIN USER NKEY SEED" in file.read_text()
+        assert "SU" not in out
+        assert vitals("devices", "enrol", "p0042", "patch7", "--by", "mqtt", "--out", "t")[0] == 0
+        assert vitals("devices", "enrol", "p0042", "app", "--by", "http", "--days", "30", "--tenant", "b")[0] == 0
+        listed = vitals("devices", "list")[1]
+        rows = sorted(line.split()[:5] for line in listed.splitlines()[1:])
+        assert rows == [
+            ["b", "p0042", "app", "http", "valid"],
+            ["main", "p0042", "patch7", "mqtt", "valid"],
+            ["main", "p0042", "patch7", "nats", "valid"],
+        ]
+        before = file.read_text()
+        assert vitals("devices", "rotate", "p0042", "patch7")[0] == 0
+        assert file.read_text() != before
+        code, out, _ = vitals("devices", "revoke", "p0042", "patch7")
+        assert (code, out.count("revoked: ")) == (0, 2)
+        states = [line.split()[4] for line in vitals("devices", "list", "--patient", "p0042")[1].splitlines()[1:]]
+        assert sorted(states) == ["revoked", "revoked", "revoked", "valid"]
+        code, _, err = vitals("devices", "revoke", "p0042", "patch7")
+        assert (code, err) == (1, "vitals: main/p0042/patch7 has no valid identity\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("enrol", "p 1", "d"), "patient 'p 1' must be 1 to 64 of the characters"),
+        (("enrol", "p1", "control"), "is reserved"),
+        (("enrol", "p1", "d", "--by", "fax"), "--by is one of nats, mqtt, http, not 'fax'"),
+        (("enrol", "p1", "d", "--days", "4000"), "at most 366 days"),
+        (("rotate", "p1", "d"), "has no valid identity for nats: enrol it"),
+    ],
+)
+def test_what_cannot_be_is_said(vitals, stack, arguments, says):
+    with stack("true"):
+        code, _, err = vitals("devices", *arguments)
+    assert code == 1
+    assert says in err
+
+
+def test_without_security_only_api_keys_can_be_made(vitals, stack):
+    with stack("false"):
+        code, _, err = vitals("devices", "enrol", "p1", "d")
+        assert (code, "set stack.security" in err) == (1, True)
+        assert vitals("devices", "enrol", "p1", "d", "--by", "http")[0] == 0
+
+
+def test_nothing_listens_beyond_loopback_without_security(vitals, monkeypatch):
+    monkeypatch.setenv("VITALS_STACK__HOST", "192.0.2.1")
+    code, _, err = vitals("settings")
+    assert code == 1
+    assert "not loopback: switch stack.security on" in err
+
+
+def test_certs_makes_certificates(vitals, tmp_path, monkeypatch):
+    monkeypatch.setenv("VITALS_STACK__DATA_DIR", str(tmp_path / "data"))
+    code, out, _ = vitals("certs", "--name", "vitals.example.org")
+    assert code == 0
+    key = tmp_path / "data" / "identity" / "tls" / "server.key"
+    assert str(key) in out
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
