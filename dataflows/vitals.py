@@ -19,6 +19,7 @@ from connectors.questdb.sink import QuestDBSink
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.checking import validator
+from dataflows.monitor.judge import Verdict
 from dataflows.monitor.patient import signals_config
 from dataflows.monitor.steps import REJECTED, judge_step, signals_step
 from dataflows.settings import Settings
@@ -64,7 +65,8 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     refused = op.filter_map_value("refused", checked, as_reject)
 
     signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings.flow)))
-    alerts = op.stateful_batch("judge", signals, judge_step)
+    verdicts = op.stateful_batch("judge", signals, judge_step)
+    alerts = op.filter_map_value("transitions", verdicts, as_alert)
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)
     rejects = op.merge("rejects", refused, contradictions)
 
@@ -72,7 +74,7 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     op.output(f"{ends.prefix}rejected", op.map_value("reject", rejects, reject_message), ends.rejected)
     if ends.rows is not None:
         stored = op.filter_value("stored", signals, has_rows)
-        op.output(f"{ends.prefix}rows", op.merge("storable", alerts, stored), ends.rows)
+        op.output(f"{ends.prefix}rows", op.merge("storable", verdicts, stored), ends.rows)
     return flow
 
 
@@ -95,6 +97,11 @@ def as_items(checked: Items | Reject) -> Items | None:
 def as_reject(checked: Items | Reject) -> Reject | None:
     """What did not."""
     return checked if isinstance(checked, Reject) else None
+
+
+def as_alert(verdict: Verdict) -> Alert | None:
+    """What is published; the rest of what the judge says goes to the database alone."""
+    return verdict if isinstance(verdict, Alert) else None
 
 
 def has_rows(output: Output) -> bool:

@@ -24,14 +24,16 @@ _COLOURS = {"high": "bold red", "medium": "yellow", "low": "cyan"}
 
 def line(alert: dict[str, Any]) -> Text:
     """Returns an alert as a line: when, how urgent, who, what."""
-    style = _COLOURS.get(alert["priority"], "") if alert["state"] == "raised" else "dim"
+    style = _COLOURS.get(alert["priority"], "") if alert["notify"] else "dim"
     text = Text(f"{clock(alert['log_ns'])}  ")
-    text.append(f"{alert['priority']:<6} {alert['state']:<7}", style)
+    text.append(f"{alert['priority']:<6} {alert['event']:<12}", style)
     text.append(f"  {alert['tenant']}/{alert['patient']}  ")
     text.append(alert["rule"], style)
     text.append(
         f"  {alert['value']:.4g} {alert['unit']} (limit {alert['limit']:g})  {alert['code'] or alert['signal']}"
     )
+    if alert["actor"]:
+        text.append(f"  by {alert['actor']}")
     return text
 
 

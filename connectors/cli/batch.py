@@ -70,6 +70,8 @@ def batch(
         for name, rows in step.output.rows():
             tables.setdefault(name, []).extend(rows)
         alerts += step.alerts
+        for record in step.records:
+            tables.setdefault(record.table, []).append(record.row)
         rejects.update(reject.reason for reject in step.rejects)
     # Patients were taken batch by batch; people read in the order of time.
     alerts.sort(key=lambda alert: (alert.log_ns, alert.log_seq))

@@ -202,7 +202,7 @@ def demo(
         console.print("\nAlerts (stream ALERTS)", style="italic")
         for alert in alerts:
             console.print(alerts_command.line(alert), soft_wrap=True)
-        raised = Counter(str(alert["rule"]) for alert in alerts if alert["state"] == "raised")
+        raised = Counter(str(alert["rule"]) for alert in alerts if alert["event"] == "raised")
         say(f"{sum(raised.values())} alerts: {', '.join(f'{count} {rule}' for rule, count in raised.most_common())}")
         problems = complaints(reader, recordings, len(alerts), rejected)
         for problem in problems:

@@ -80,7 +80,19 @@ def wide_view_sql(every: str, aggregate: str) -> str:
     return f"SELECT ts, tenant, patient, {columns} FROM {OBSERVATIONS.name} WHERE NOT suspect SAMPLE BY {every}"  # noqa: S608  (constants only)
 
 
-VIEWS: dict[str, str] = {"vitals_wide": wide_view_sql("1s", "last"), "vitals_wide_1m": wide_view_sql("1m", "avg")}
+def last_sql(table: str, keys: str, order: str) -> str:
+    """Returns the query for the last row of each key; by a number, because two rows may share a timestamp."""
+    numbered = f"SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {order} DESC) back FROM {table}"  # noqa: S608  (constants only)
+    return f"SELECT * FROM ({numbered}) WHERE back = 1"  # noqa: S608  (constants only)
+
+
+VIEWS: dict[str, str] = {
+    "vitals_wide": wide_view_sql("1s", "last"),
+    "vitals_wide_1m": wide_view_sql("1m", "avg"),
+    "thresholds_now": last_sql("thresholds", "tenant, patient, rule", "limits_version"),
+    "alerts_now": f"SELECT * FROM ({last_sql('alerts', 'tenant, patient, alert_id', 'transition')}) "  # noqa: S608
+    "WHERE state <> 'cleared'",
+}
 """Views for readers, by name."""
 
 

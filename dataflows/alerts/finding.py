@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataflows._native import Answers, Detection, Reading
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A condition began, still holds with another value (`raised` again), or ended (`raised=False`).
 
     Attributes:
@@ -69,13 +69,17 @@ class TableRow:
     table: str
     row: Row
 
+    def rows(self) -> list[tuple[str, list[Row]]]:
+        """The row and its table, as the database sink asks for them."""
+        return [(self.table, [self.row])]
+
 
 Outcome = Finding | TableRow
 """What a scorer answers with."""
 
 
 class RecordedReading(msgspec.Struct, frozen=True, kw_only=True):
-    """A reading in canonical units with the fields of `dataflows._native.Reading`: from a file, a test or a benchmark."""
+    """A reading in canonical units, with the fields of `dataflows._native.Reading`: from a file or a test."""
 
     code: str
     value: float

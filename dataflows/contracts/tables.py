@@ -130,6 +130,13 @@ ALERTS = Table(
         ("log_ns", Kind.LONG),
         ("log_seq", Kind.LONG),
         ("body", Kind.VARCHAR),
+        ("event", Kind.SYMBOL),
+        ("kind", Kind.SYMBOL),
+        ("notify", Kind.BOOLEAN),
+        ("level", Kind.LONG),
+        ("actor", Kind.VARCHAR),
+        ("reason", Kind.VARCHAR),
+        ("limits_version", Kind.LONG),
     ),
     ("ts", "tenant", "patient", "alert_id", "transition"),
     "MONTH",
@@ -255,6 +262,82 @@ AUDIT = Table(
     "MONTH",
     "ever",
 )
+SUPPRESSED = Table(
+    "suppressed",
+    (
+        *_FRAME,
+        ("rule", Kind.SYMBOL),
+        ("reason", Kind.SYMBOL),
+        ("onset_ns", Kind.LONG),
+        ("held_ns", Kind.LONG),
+        ("value", Kind.DOUBLE),
+        ("limit_value", Kind.DOUBLE),
+        ("log_seq", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "rule", "onset_ns"),
+    "DAY",
+    "rows",
+)
+LATE_FINDINGS = Table(
+    "late_findings",
+    (
+        *_FRAME,
+        ("alert_id", Kind.UUID),
+        ("rule", Kind.SYMBOL),
+        ("code", Kind.SYMBOL),
+        ("raised", Kind.BOOLEAN),
+        ("sample_ns", Kind.LONG),
+        ("value", Kind.DOUBLE),
+        ("limit_value", Kind.DOUBLE),
+        ("limits_version", Kind.LONG),
+        ("log_ns", Kind.LONG),
+        ("log_seq", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "rule", "raised"),
+    "DAY",
+    "rows",
+)
+COMMANDS = Table(
+    "commands",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("name", Kind.SYMBOL),
+        ("actor", Kind.VARCHAR),
+        ("idempotency_key", Kind.VARCHAR),
+        ("argument", Kind.VARCHAR),
+        ("result", Kind.SYMBOL),
+        ("reason", Kind.VARCHAR),
+        ("log_seq", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "log_seq"),
+    "MONTH",
+    "ever",
+)
+THRESHOLDS = Table(
+    "thresholds",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("rule", Kind.SYMBOL),
+        ("limit_value", Kind.DOUBLE),
+        ("clear_value", Kind.DOUBLE),
+        ("delay_s", Kind.DOUBLE),
+        ("severe_value", Kind.DOUBLE),
+        ("unit", Kind.SYMBOL),
+        ("priority", Kind.SYMBOL),
+        ("profile", Kind.SYMBOL),
+        ("source", Kind.SYMBOL),
+        ("limits_version", Kind.LONG),
+        ("actor", Kind.VARCHAR),
+        ("log_seq", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "rule", "limits_version"),
+    "MONTH",
+    "ever",
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -271,5 +354,9 @@ TABLES: dict[str, Table] = {
         SCORES,
         TRENDS,
         AUDIT,
+        SUPPRESSED,
+        LATE_FINDINGS,
+        COMMANDS,
+        THRESHOLDS,
     )
 }

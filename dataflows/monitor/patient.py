@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from dataflows._native import Items, Messages, Output, Reject, Signals, SignalsConfig, Validator
 from dataflows.alerts.alert import Alert
-from dataflows.monitor.judge import Judge
+from dataflows.alerts.finding import TableRow
+from dataflows.monitor.judge import Judge, Verdict
 from dataflows.settings import FlowSettings
 
 Entry = tuple[bytes, int, int, bytes]
@@ -34,13 +35,13 @@ class Patient:
         self._signals = Signals(self._config)
         self._judge = Judge()
 
-    def on_messages(self, messages: Messages) -> tuple[Output, list[Alert], list[Reject]]:
-        """Takes raw messages in log order: rows, alerts and what was refused."""
+    def on_messages(self, messages: Messages) -> tuple[Output, list[Verdict], list[Reject]]:
+        """Takes raw messages in log order: rows, what the judge says and what was refused."""
         items, rejects = self._validator.check(self.key, messages)
-        output, alerts = self.on_items(items)
-        return output, alerts, rejects + output.rejects
+        output, verdicts = self.on_items(items)
+        return output, verdicts, rejects + output.rejects
 
-    def on_items(self, items: Items) -> tuple[Output, list[Alert]]:
+    def on_items(self, items: Items) -> tuple[Output, list[Verdict]]:
         """Takes checked items in log order."""
         output = self._signals.on_items(items)
         return output, self._judge.on_output(output)
@@ -61,8 +62,18 @@ class Step:
 
     key: str
     output: Output
-    alerts: list[Alert]
+    verdicts: list[Verdict]
     rejects: list[Reject]
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Transitions of alerts."""
+        return [one for one in self.verdicts if isinstance(one, Alert)]
+
+    @property
+    def records(self) -> list[TableRow]:
+        """What else the judge puts on record."""
+        return [one for one in self.verdicts if isinstance(one, TableRow)]
 
 
 def run(

@@ -6,8 +6,7 @@ from bytewax.operators import StatefulBatchLogic
 from prometheus_client import Counter
 
 from dataflows._native import Items, Output, Signals, SignalsConfig
-from dataflows.alerts.alert import Alert
-from dataflows.monitor.judge import Judge
+from dataflows.monitor.judge import Judge, Verdict
 from dataflows.monitor.state import refusing
 
 FRAMES = Counter("vitals_frames", "Frames by what became of them: stored, late, duplicate or rejected", ["result"])
@@ -44,18 +43,18 @@ class SignalsStep(StatefulBatchLogic[Items, Output, bytes]):
         return self._signals.snapshot()
 
 
-class JudgeStep(StatefulBatchLogic[Output, Alert, bytes]):
-    """Step `judge`: findings in, alerts out."""
+class JudgeStep(StatefulBatchLogic[Output, Verdict, bytes]):
+    """Step `judge`: findings in, alerts and records out."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    def on_batch(self, values: list[Output]) -> tuple[Iterable[Alert], bool]:
+    def on_batch(self, values: list[Output]) -> tuple[Iterable[Verdict], bool]:
         """Outputs of one patient, in log order."""
-        alerts: list[Alert] = []
+        verdicts: list[Verdict] = []
         for output in values:
-            alerts += self._judge.on_output(output)
-        return alerts, StatefulBatchLogic.RETAIN
+            verdicts += self._judge.on_output(output)
+        return verdicts, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Versioned bytes, never a pickled class."""

@@ -12,7 +12,7 @@ from dataflows._native import Messages, Signals, Validator, rejection_reasons
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import NumericFramer, Origin, Reading, WaveFramer, end_ns, subject_of
 from dataflows.contracts.tables import TABLES
-from dataflows.monitor.patient import Patient, run
+from dataflows.monitor.patient import Patient, Step, run
 
 REPO = Path(__file__).parents[2]
 VECTORS = REPO / "tests" / "vectors"
@@ -53,19 +53,21 @@ def story(steps):
     """Everything that was said, without the arrays' identity."""
     steps = list(steps)
     rows = [(table, repr(row)) for step in steps for table, many in step.output.rows() for row in many]
+    rows += [(record.table, repr(record.row)) for step in steps for record in step.records]
     alerts = [alert.body() for step in steps for alert in step.alerts]
     return sorted(rows), alerts, [reject.log_seq for step in steps for reject in step.rejects]
 
 
 def rules(alerts):
-    return [(body["rule"], body["state"]) for body in map(json.loads, alerts)]
+    return [(body["rule"], body["event"]) for body in map(json.loads, alerts)]
 
 
 def test_a_stopped_heart_and_a_fall_of_saturation_raise_and_clear():
     rows, alerts, rejects = story(run(heart(180, range(100, 107)), Validator()))
     assert rejects == []
     assert ("asystole", "raised") in rules(alerts)
-    assert ("asystole", "cleared") in rules(alerts)
+    assert ("asystole", "ended") in rules(alerts)
+    assert ("asystole", "escalated") in rules(alerts)
     assert {("spo2_below_90", "raised"), ("spo2_below_85", "raised"), ("spo2_below_90", "cleared")} <= set(
         rules(alerts)
     )
@@ -77,7 +79,8 @@ def test_a_stopped_heart_and_a_fall_of_saturation_raise_and_clear():
 
 def test_rows_have_the_columns_of_their_tables():
     for step in run(heart(200, range(100, 107)), Validator()):
-        for table, many in step.output.rows():
+        said = [pair for verdict in step.verdicts for pair in verdict.rows()]
+        for table, many in [*step.output.rows(), *said]:
             for row in many:
                 assert len(row) == len(TABLES[table].columns), table
 
@@ -115,8 +118,7 @@ def test_order_loss_and_restart_give_the_same_story_however_the_log_is_cut(data)
         patient = Patient(KEY, Validator())
         patient.restore(snapshot)
         assert patient.snapshot() == snapshot
-    rows = sorted((table, repr(row)) for output, _, _ in steps for table, many in output.rows() for row in many)
-    assert (rows, [alert.body() for _, alerts, _ in steps for alert in alerts]) == expected[:2]
+    assert story(Step(KEY, *step) for step in steps)[:2] == expected[:2]
 
 
 def test_a_frame_that_contradicts_another_is_refused_and_the_rest_goes_on():

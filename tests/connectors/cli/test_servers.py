@@ -52,9 +52,10 @@ def publish(server, *messages):
     asyncio.run(send())
 
 
-def alert(number, rule="asystole", state="raised"):
+def alert(number, rule="asystole", event="raised"):
     body = {
-        "alert_id": str(number), "state": state, "tenant": "main", "patient": f"p{number}", "rule": rule,
+        "alert_id": str(number), "event": event, "notify": event == "raised", "actor": "", "tenant": "main",
+        "patient": f"p{number}", "rule": rule,
         "priority": "high", "signal": "ecg_ii", "code": "", "value": 4.0, "limit": 4.0, "unit": "s",
         "log_ns": 1_700_000_000_000_000_000 + number,
     }  # fmt: skip

@@ -83,6 +83,7 @@ def test_an_alert_row_keeps_its_uuid_and_body(questdb, part):
     alert_id, body = "b6a2f4f2-1c1d-5a6b-9c3d-0123456789ab", '{"rule": "asystole", "text": "Ä\\n,= "}'
     _, wave = waveform("uuid", 1)
     row = (*wave[:7], alert_id, 1, "asystole", "high", "raised", wave[0], 4.2, 4.0, wave[0], 17, body)
+    row = (*row, "raised", "physiological", True, 1, "", "", 0)
     store(part, [("alerts", row)])
     questdb.reader.wait_applied()
     (found,) = questdb.reader.query("SELECT alert_id, body, log_seq FROM alerts WHERE patient = 'uuid'").to_dicts()

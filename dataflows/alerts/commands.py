@@ -1,0 +1,340 @@
+"""What people and programs ask for: arguments checked, repeated keys without effect, every command on record.
+
+A command holds for everything after it in the log. One that cannot be kept is refused in words, changes nothing, and is
+in the table `commands` like any other. docs/alerts.md lists the commands with their arguments.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import msgspec
+
+from dataflows import _native
+from dataflows.alerts.alert import Event, Kind, State
+from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer
+from dataflows.alerts.finding import TableRow
+from dataflows.alerts.lifecycle import Lifecycle, Silence
+from dataflows.alerts.limits import Change, Limits
+from dataflows.alerts.rules import Override, Rule, RuleError, merged
+
+if TYPE_CHECKING:
+    from dataflows._native import Command
+
+MAX_KEYS = 64
+"""Idempotency keys that are remembered for each patient. A key that comes again after 64 others acts again."""
+MAX_SILENCE_S = 120.0
+"""Longest silence of everything: the audio pause of IEC 60601-1-8 as common monitors keep it."""
+MAX_TECHNICAL_SILENCE_S = 4 * 3600.0
+
+
+class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command with the fields of `dataflows._native.Command`: from a file or a test."""
+
+    name: str
+    actor: str
+    idempotency_key: str
+    log_ns: int
+    log_seq: int
+    argument_json: str = ""
+
+
+AnyCommand: TypeAlias = "Command | RecordedCommand"
+
+
+class _Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """JSON of a command."""
+
+
+class Target(_Argument, frozen=True):
+    """Which alerts: one by its id, those of a rule, or all that stand."""
+
+    alert: str | None = None
+    rule: str | None = None
+
+
+class Snooze(Target, frozen=True, kw_only=True):
+    """Which alerts, and for how long."""
+
+    for_s: float
+
+
+class SilenceFor(_Argument, frozen=True, kw_only=True):
+    """For how long; 0 ends a silence."""
+
+    for_s: float
+    kind: Kind | None = None
+
+
+class HandOver(_Argument, frozen=True, kw_only=True):
+    """Who is responsible from now on."""
+
+    to: str
+
+
+class Threshold(_Argument, frozen=True, kw_only=True):
+    """Other numbers for a rule."""
+
+    rule: str
+    limit: float
+    clear: float | None = None
+    delay_s: float | None = None
+
+
+class UseProfile(_Argument, frozen=True, kw_only=True):
+    """Other default limits."""
+
+    profile: str
+
+
+class Note(_Argument, frozen=True, kw_only=True):
+    """A remark on an alert or on the patient."""
+
+    text: str
+    alert: str | None = None
+
+
+class Delivered(_Argument, frozen=True, kw_only=True):
+    """A notification has arrived."""
+
+    alert: str
+    transition: int
+    target: str
+
+
+class Nothing(_Argument, frozen=True):
+    """No argument."""
+
+
+class _RefusedError(Exception):
+    """The command cannot be kept; says why."""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _RefusedError(message)
+
+
+class Commands(msgspec.Struct, array_like=True):
+    """What a patient's commands have to remember: the keys that acted, oldest first."""
+
+    keys: list[bytes] = []
+
+    def on_command(self, case: Case, lifecycle: Lifecycle, limits: Limits, command: AnyCommand) -> None:
+        """Does what is asked, or not, and puts it on record."""
+        key = hashlib.blake2b(f"{command.name}/{command.idempotency_key}".encode(), digest_size=8).digest()
+        if key in self.keys:
+            case.out.append(_record(case, command, "repeated", ""))
+            return
+        handler = _HANDLERS.get(command.name)
+        if handler is None:
+            case.out.append(_record(case, command, "refused", f"there is no command {command.name}"))
+            return
+        at = len(case.out)
+        try:
+            handler(case, lifecycle, limits, command)
+        except (_RefusedError, RuleError, msgspec.MsgspecError) as error:
+            case.out.append(_record(case, command, "refused", str(error)))
+            return
+        self.keys.append(key)
+        del self.keys[:-MAX_KEYS]
+        case.out.insert(at, _record(case, command, "done", ""))
+
+
+def _record(case: Case, command: AnyCommand, result: str, reason: str) -> TableRow:
+    row = (
+        command.log_ns,
+        case.tenant,
+        case.patient,
+        command.name,
+        command.actor,
+        command.idempotency_key,
+        command.argument_json,
+        result,
+        reason,
+        command.log_seq,
+    )
+    return TableRow("commands", row)
+
+
+def _argument(command: AnyCommand, kind: type[Any]) -> Any:
+    return msgspec.json.decode(command.argument_json or "{}", type=kind)
+
+
+def _at(command: AnyCommand) -> Stamp:
+    return (command.log_ns, command.log_seq)
+
+
+def _picked(lifecycle: Lifecycle, target: Target) -> list[Episode]:
+    found = lifecycle.pick(target.alert, target.rule)
+    if not found:
+        _refuse("no such alert stands")
+    return found
+
+
+def _ack(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    found = [one for one in _picked(lifecycle, _argument(command, Target)) if one.state is not one.state.ACKNOWLEDGED]
+    if not found:
+        _refuse("it is acknowledged already")
+    for episode in found:
+        episode.acknowledge(case, _at(command), command.actor)
+
+
+def _snooze(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, Snooze)
+    found = _picked(lifecycle, wanted)
+    longest_s = min(episode.policy(case.rules).max_snooze_s for episode in found)
+    if not 0 < wanted.for_s <= longest_s:
+        _refuse(f"for_s must be above 0 and at most {longest_s:g} for these alerts, not {wanted.for_s:g}")
+    for episode in found:
+        episode.snooze(case, _at(command), _later(command, wanted.for_s), command.actor)
+
+
+def _silence(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, SilenceFor)
+    longest_s = MAX_TECHNICAL_SILENCE_S if wanted.kind is Kind.TECHNICAL else MAX_SILENCE_S
+    if not 0 <= wanted.for_s <= longest_s:
+        _refuse(f"for_s must be between 0 and {longest_s:g}, not {wanted.for_s:g}")
+    until, before = _later(command, wanted.for_s), lifecycle.silence
+    lifecycle.silence = Silence(until, wanted.kind) if wanted.for_s > 0 else None
+    for episode in lifecycle.pick(None, None):
+        pages = episode.state in (State.ACTIVE, State.ESCALATED)
+        if wanted.for_s > 0 and pages and wanted.kind in (None, episode.rule(case.rules).kind):
+            episode.snooze(case, _at(command), until, command.actor)
+        elif wanted.for_s == 0 and before is not None and episode.timers.get(Timer.SNOOZE) == before.until:
+            episode.activate(case, _at(command), Event.SNOOZE_ENDED)
+
+
+def _handover(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, HandOver)
+    if not 0 < len(wanted.to) <= 128:
+        _refuse("`to` must have 1 to 128 characters")
+    lifecycle.responsible = case.responsible = wanted.to
+    for episode in lifecycle.pick(None, None):
+        episode.hand_over(case, _at(command), command.actor)
+
+
+def _threshold(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, Threshold)
+    rule = case.rules.rules.get(wanted.rule)
+    if rule is None:
+        _refuse(f"there is no rule {wanted.rule}")
+    override = Override(wanted.limit, wanted.clear, wanted.delay_s)
+    if not all(math.isfinite(one) for one in (wanted.limit, wanted.clear or 0.0, wanted.delay_s or 0.0)):
+        _refuse("limits must be finite numbers")
+    if rule.bounds is None and math.isinf(rule.range[0]):
+        _check_detector(command.argument_json)
+    elif rule.bounds is None:
+        _check_score(rule, wanted)
+    else:
+        rule.checked(merged(rule.bounds, override))
+    limits.change(Change(command.log_ns, command.log_seq, wanted.rule, "", override))
+    case.limits_version = limits.now.version
+    case.out.append(threshold_row(case, limits, rule, _at(command), command.actor))
+
+
+def _check_detector(argument_json: str) -> None:
+    check: Callable[[str], str | None] | None = getattr(_native, "check_threshold", None)
+    reason = "its limits cannot be changed" if check is None else check(argument_json)
+    if reason is not None:
+        _refuse(reason)
+
+
+def _check_score(rule: Rule, wanted: Threshold) -> None:
+    low, high = rule.range
+    if not low <= wanted.limit <= high:
+        _refuse(f"limit must be between {low:g} and {high:g} {rule.unit}, not {wanted.limit:g}")
+    if wanted.clear is not None or wanted.delay_s is not None:
+        _refuse("a score has a limit alone, neither clear nor delay_s")
+
+
+def _profile(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, UseProfile)
+    if wanted.profile not in case.rules.profiles:
+        _refuse(f"there is no profile {wanted.profile}; there are {', '.join(sorted(case.rules.profiles))}")
+    limits.change(Change(command.log_ns, command.log_seq, "", wanted.profile, Override()))
+    case.limits_version = limits.now.version
+    case.out += current_limits(case, limits, _at(command), command.actor)
+
+
+def _admit(_: Case, lifecycle: Lifecycle, __: Limits, command: AnyCommand) -> None:
+    _argument(command, Nothing)
+    lifecycle.discharged = False
+
+
+def _discharge(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    _argument(command, Nothing)
+    lifecycle.discharge(case, _at(command), command.actor)
+
+
+def _note(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, Note)
+    if not 0 < len(wanted.text) <= 2000:
+        _refuse("text must have 1 to 2000 characters")
+    if wanted.alert is not None:
+        for episode in _picked(lifecycle, Target(wanted.alert)):
+            episode.say(case, Event.NOTED, _at(command), command.actor, wanted.text)
+
+
+def _delivered(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, Delivered)
+    for episode in _picked(lifecycle, Target(wanted.alert)):
+        episode.disarm(Timer.DELIVER)
+        episode.say(case, Event.DELIVERED, _at(command), command.actor, f"{wanted.transition} to {wanted.target}")
+
+
+def _later(command: AnyCommand, for_s: float) -> Stamp:
+    return (command.log_ns + round(for_s * SECOND_NS), command.log_seq)
+
+
+_Handler = Callable[[Case, Lifecycle, Limits, AnyCommand], None]
+_HANDLERS: dict[str, _Handler] = {
+    "ack": _ack,
+    "snooze": _snooze,
+    "silence": _silence,
+    "handover": _handover,
+    "threshold": _threshold,
+    "profile": _profile,
+    "admit": _admit,
+    "discharge": _discharge,
+    "note": _note,
+    "delivered": _delivered,
+}
+COMMANDS: tuple[str, ...] = tuple(_HANDLERS)
+"""Names of the commands."""
+
+
+def current_limits(case: Case, limits: Limits, at: Stamp, actor: str) -> list[TableRow]:
+    """Rows of table `thresholds`: every limit that is judged on readings, and every one that a command has set."""
+    shown = [rule for rule in case.rules.rules.values() if rule.bounds is not None or rule.name in limits.now.overrides]
+    return [threshold_row(case, limits, rule, at, actor) for rule in shown]
+
+
+def threshold_row(case: Case, limits: Limits, rule: Rule, at: Stamp, actor: str) -> TableRow:
+    """The row of table `thresholds` of a rule as it is now."""
+    now = limits.now
+    override = now.overrides.get(rule.name)
+    profile = case.rules.profiles.get(now.profile)
+    by_profile = profile is not None and rule.name in profile.limits
+    source = "command" if override is not None else "profile" if by_profile else "rule"
+    numbers: tuple[float | None, ...]
+    if rule.bounds is not None:
+        bounds = now.bounds(case.rules, rule)
+        numbers = (bounds.limit, bounds.clear, bounds.delay_s, bounds.severe)
+    else:
+        numbers = (None,) * 4 if override is None else (override.limit, override.clear, override.delay_s, None)
+    row = (
+        at[0],
+        case.tenant,
+        case.patient,
+        rule.name,
+        *numbers,
+        rule.unit,
+        rule.priority.value,
+        now.profile,
+        source,
+        now.version,
+        actor,
+        at[1],
+    )
+    return TableRow("thresholds", row)

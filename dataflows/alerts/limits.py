@@ -1,0 +1,81 @@
+"""A patient's limits: profile, overrides, and which of them were valid when.
+
+Every change is kept with the log time from which it holds, so that what arrives late is compared with the limits of its
+own time. The version of limits is the `log_seq` of the last command that changed them; 0 are the adult defaults.
+"""
+
+import msgspec
+
+from dataflows.alerts.rules import Bounds, Override, Rule, RuleSet, merged
+
+DEFAULT_PROFILE = "adult"
+MAX_CHANGES = 32
+"""Changes that are remembered one by one; older ones are folded into what was valid before all of them."""
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """One command: another profile (`rule` empty), or other numbers for a rule."""
+
+    log_ns: int
+    log_seq: int
+    rule: str
+    profile: str
+    override: Override
+
+
+class View(msgspec.Struct, array_like=True):
+    """What is valid at one moment."""
+
+    profile: str = DEFAULT_PROFILE
+    overrides: dict[str, Override] = {}
+    version: int = 0
+
+    def apply(self, change: Change) -> None:
+        """Goes on to the moment after a change. Another profile leaves overrides alone: somebody chose them."""
+        if change.rule:
+            self.overrides[change.rule] = change.override
+        else:
+            self.profile = change.profile
+        self.version = change.log_seq
+
+    def override(self, rules: RuleSet, name: str) -> Override | None:
+        """What the profile and the commands say of a rule; None for its own numbers."""
+        chosen = self.overrides.get(name)
+        profile = rules.profiles.get(self.profile)
+        return chosen or (None if profile is None else profile.limits.get(name))
+
+    def bounds(self, rules: RuleSet, rule: Rule) -> Bounds:
+        """The numbers of a rule that is judged on readings.
+
+        Raises:
+            ValueError: The rule has no condition of its own.
+        """
+        if rule.bounds is None:
+            message = f"rule {rule.name} has no limits here"
+            raise ValueError(message)
+        override = self.override(rules, rule.name)
+        return rule.bounds if override is None else merged(rule.bounds, override)
+
+
+class Limits(msgspec.Struct, array_like=True):
+    """The limits of a patient, now and before."""
+
+    before: View = msgspec.field(default_factory=View)
+    changes: list[Change] = []
+    now: View = msgspec.field(default_factory=View)
+
+    def change(self, change: Change) -> None:
+        """Takes a checked command; it holds for everything after it in the log."""
+        self.now.apply(change)
+        self.changes.append(change)
+        if len(self.changes) > MAX_CHANGES:
+            self.before.apply(self.changes.pop(0))
+
+    def at(self, ns: int) -> View:
+        """What was valid at an event time. Before the first change that is remembered: what was valid before it."""
+        view = View(self.before.profile, dict(self.before.overrides), self.before.version)
+        for change in self.changes:
+            if change.log_ns > ns:
+                break
+            view.apply(change)
+        return view

@@ -1,0 +1,1 @@
+"""Rule files: what may alert, default limits by profile, and what happens when nobody answers."""
