@@ -31,7 +31,11 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = "vitals.pipeline.v1"
     alert_id: str
     transition: int
+    event: str
     state: str
+    notify: bool
+    kind: str = "technical"
+    actor: str = ""
     tenant: str = "tick"
     patient: str = "pipeline"
     rule: str = "pipeline_silent"
@@ -150,7 +154,7 @@ class DeadManWatch:
             last = msgspec.json.decode(message.data or b"")
         except NotFoundError:
             last = {"state": "cleared"}
-        state = "raised" if change.silent else "cleared"
+        state = "active" if change.silent else "cleared"
         if last["state"] == state:
             return
         since_ns = int(change.since_s * 1e9)
@@ -158,7 +162,9 @@ class DeadManWatch:
         body = Silence(
             alert_id=name,
             transition=0 if change.silent else 1,
+            event="raised" if change.silent else "cleared",
             state=state,
+            notify=change.silent,
             value=round(time.time() - change.since_s, 1),
             limit=self.progress.silent_s,
             partitions=list(change.partitions),

@@ -173,6 +173,6 @@ def test_silence_is_said_once_and_taken_back(nats_server, tmp_path):
     raised, cleared = alerts_of(run.settings)
     assert raised.subject == cleared.subject == SUBJECT
     first, second = json.loads(raised.data), json.loads(cleared.data)
-    assert (first["state"], second["state"]) == ("raised", "cleared")
+    assert (first["state"], second["state"]) == ("active", "cleared")
     assert first["alert_id"] == second["alert_id"]
     assert len(first["partitions"]) == 8
