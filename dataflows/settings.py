@@ -62,6 +62,8 @@ class QuestDBSettings(BaseModel):
     )
     user: str | None = Field(None, description="User of the HTTP interface.")
     password: SecretStr | None = Field(None, description="Password of the HTTP interface.")
+    reader: str = Field("reader", description="User that may only read (PostgreSQL wire): the API's.")
+    reader_password: SecretStr = Field(SecretStr("reader"), description="Password of that user.")
     ack_timeout_ms: int = Field(500, gt=0, description="After this long without an acknowledgement rows go to SPILL.")
     group_ms: int = Field(
         200, ge=0, description="Rows that gather for this long share a transaction; 0 gives each batch its own."
@@ -121,6 +123,17 @@ class RunSettings(BaseModel):
     backoff_max_s: float = Field(30.0, gt=0, description="Longest pause before the flow is started again.")
 
 
+class WebSettings(BaseModel):
+    """The API and the dashboard: `vitals dashboard`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs `web.keys`.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    keys: Path | None = Field(None, description="File of API keys (docs/api.md); without it loopback is open.")
+    max_rows: int = Field(10_000, ge=1, le=1_000_000, description="Most rows in one answer.")
+    max_screens: int = Field(200, ge=1, description="Most live connections at once.")
+    secure_cookie: bool = Field(False, description="Whether the cookie is sent over HTTPS only: behind a TLS proxy.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -132,6 +145,7 @@ class Settings(BaseSettings):
     flow: FlowSettings = FlowSettings()
     stack: StackSettings = StackSettings()
     run: RunSettings = RunSettings()
+    web: WebSettings = WebSettings()
 
     @model_validator(mode="after")
     def _locked_doors(self) -> Self:

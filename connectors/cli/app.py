@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from connectors.cli import alerts, batch, demo, devices, doctor, history, ledger, rejected, replay, run, stack
+from connectors.cli import (
+    alerts,
+    batch,
+    dashboard,
+    demo,
+    devices,
+    doctor,
+    history,
+    ledger,
+    rejected,
+    replay,
+    run,
+    stack,
+)
 from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
 from connectors.devices.publisher import PublishError
@@ -73,6 +86,8 @@ app.add_typer(rejected.app, name="rejected")
 app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)
+app.command("dashboard")(dashboard.dashboard)
+app.command("key")(dashboard.key)
 app.command("doctor")(doctor.doctor)
 app.add_typer(devices.devices_app, name="devices")
 app.command("certs")(devices.certs)

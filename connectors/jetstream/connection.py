@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import nats
@@ -29,8 +30,13 @@ def native_options(settings: NatsSettings, name: str) -> NatsOptions:
     )
 
 
-async def connect(settings: NatsSettings, name: str) -> Client:
+async def connect(settings: NatsSettings, name: str, *, on_lost: Callable[[], Awaitable[None]] | None = None) -> Client:
     """Connects with nats-py: for set-up and tools, never for the hot path.
+
+    Args:
+        settings: Where and how.
+        name: What the server's monitoring shows.
+        on_lost: Called once when the connection ends; it does not come back by itself.
 
     Raises:
         nats.errors.Error: The server refuses.
@@ -50,6 +56,7 @@ async def connect(settings: NatsSettings, name: str) -> Client:
         "reconnect_time_wait": 0.2,
         "connect_timeout": settings.ack_timeout_s,
         "error_cb": on_error,
+        "closed_cb": on_lost,
     }
     if settings.credentials:
         options["user_credentials"] = str(settings.credentials)

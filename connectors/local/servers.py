@@ -74,6 +74,10 @@ def questdb_config(
         "http.net.bind.to": f"{LOOPBACK}:{http}",
         "http.min.net.bind.to": f"{LOOPBACK}:{health}",
         "pg.net.bind.to": f"{LOOPBACK}:{pg}",
+        # Who reads for people cannot write, whatever reaches the database.
+        "pg.readonly.user.enabled": "true",
+        "pg.readonly.user": "reader",
+        "pg.readonly.password": "reader",
         "line.tcp.enabled": "false",
         # A table made by the first row would have no DEDUP keys: tables come from connectors/questdb/schema.py alone.
         "line.auto.create.new.tables": "false",

@@ -218,6 +218,8 @@ class Stack:
                 },
             )
             credentials = {f"pg.{key}": str(pg[key]) for key in ("user", "password") if pg.get(key)}
+            credentials["pg.readonly.user"] = questdb.reader
+            credentials["pg.readonly.password"] = questdb.reader_password.get_secret_value()
             if questdb.user and questdb.password:
                 credentials |= {"http.user": questdb.user, "http.password": questdb.password.get_secret_value()}
             server = questdb_process(

@@ -1,0 +1,82 @@
+"""The live WebSocket: one a screen. The server speaks first; the screen says whose strips it wants."""
+
+import asyncio
+import contextlib
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from connectors.api.context import context
+from connectors.api.hub import Hub, Screen
+from connectors.api.problems import ProblemError
+from connectors.api.requests import token
+
+MAX_PATIENTS = 64
+_POLICY, _TRY_AGAIN = 1008, 1013
+
+
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a screen sends: the patients whose strips it wants from now on."""
+
+    watch: list[str]
+
+
+async def live(socket: WebSocket) -> None:
+    """Serves one screen until it goes, does not keep up, or says what nobody understands."""
+    here = context(socket)
+    try:
+        identity = here.access.identify(socket, changes=True)
+        wanted = socket.query_params.get("tenant")
+        tenant = identity.tenant_of(token(wanted, "tenant") if wanted else None)
+    except ProblemError as problem:
+        # A browser sees the reason only of a socket that was open.
+        await socket.accept()
+        await socket.close(_POLICY, problem.detail[:120])
+        return
+    await socket.accept()
+    if here.hub.screens >= here.settings.web.max_screens:
+        await socket.close(_TRY_AGAIN, "too many screens")
+        return
+    screen = Screen(tenant)
+    here.hub.open(screen, role=identity.role.name.lower(), name=identity.name)
+    sender = asyncio.create_task(_send(socket, screen))
+    receiver = asyncio.create_task(_receive(socket, screen, here.hub))
+    try:
+        done, _ = await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = next(iter(done)).result()
+        if code is not None:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await socket.close(code, reason)
+    finally:
+        here.hub.close(screen)
+        for task in (sender, receiver):
+            task.cancel()
+        await asyncio.gather(sender, receiver, return_exceptions=True)
+
+
+async def _send(socket: WebSocket, screen: Screen) -> tuple[int | None, str]:
+    try:
+        while not screen.slow:
+            message = await screen.queue.get()
+            if isinstance(message, bytes):
+                await socket.send_bytes(message)
+            else:
+                await socket.send_text(message)
+    except (WebSocketDisconnect, RuntimeError):
+        return None, ""
+    return _TRY_AGAIN, "this screen does not keep up"
+
+
+async def _receive(socket: WebSocket, screen: Screen, hub: Hub) -> tuple[int | None, str]:
+    try:
+        while True:
+            wanted = msgspec.json.decode(await socket.receive_text(), type=Watch).watch
+            if len(wanted) > MAX_PATIENTS:
+                return _POLICY, f"at most {MAX_PATIENTS} patients at once"
+            hub.watch(screen, {token(name, "watch") for name in wanted})
+    except WebSocketDisconnect:
+        return None, ""
+    except (msgspec.MsgspecError, KeyError):
+        return _POLICY, 'send {"watch": [patient, ...]}'
+    except ProblemError as problem:
+        return _POLICY, problem.detail

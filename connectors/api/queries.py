@@ -1,0 +1,158 @@
+"""The reads of the API as SQL: one function a read, values apart from the text. No function decides who may ask.
+
+Times are ns since 1970, from (inclusive) and to (exclusive). Pages follow the order (ts, rest of the row's identity): a
+cursor is the last row's time and how many rows of exactly that time were given already, so a page never skips a row,
+however many share a time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.api.problems import ProblemError
+
+Query = tuple[str, list[object]]
+
+EVERY_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21600, "1d": 86400}
+"""Intervals of roll-ups, in QuestDB's words, with their length in s."""
+_LATEST_H = 24
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which part of the past, and how much of it at once."""
+
+    from_ns: int
+    to_ns: int
+    limit: int
+    cursor: str = ""
+
+    def place(self) -> tuple[int, int]:
+        """Returns where the page begins: time, and rows of that time to leave out.
+
+        Raises:
+            ProblemError: The cursor is none of ours.
+        """
+        if not self.cursor:
+            return self.from_ns, 0
+        ts, _, skip = self.cursor.partition("-")
+        if not (ts.isdigit() and skip.isdigit() and len(ts) < 20 and len(skip) < 10):
+            raise ProblemError(422, "cursor: take it from `next` of the page before")
+        return int(ts), int(skip)
+
+    def next(self, rows: list[dict[str, Any]]) -> str | None:
+        """Returns the cursor of the next page, or None when this one was not full."""
+        if len(rows) < self.limit:
+            return None
+        last = rows[-1]["ts_ns"]
+        same = sum(row["ts_ns"] == last for row in rows)
+        begin, skip = self.place()
+        return f"{last}-{same + (skip if last == begin else 0)}"
+
+
+def _page(columns: str, table: str, where: dict[str, str], span: Span, order: str) -> Query:
+    begin, skip = span.place()
+    conditions = "".join(f" AND {name} = %s" for name in where)
+    sql = (
+        f"SELECT cast(ts AS long) ts_ns, {columns} FROM {table} WHERE ts >= %s AND ts < %s{conditions} "  # noqa: S608  (constants)
+        f"ORDER BY ts, {order} LIMIT {skip}, {skip + span.limit}"
+    )
+    return sql, [begin, span.to_ns, *where.values()]
+
+
+def latest_readings(tenant: str, now_ns: int, patient: str | None = None) -> Query:
+    """The newest reading of every code of every patient (or of one) in the last day, suspect ones left out."""
+    one = " AND patient = %s" if patient else ""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, device, code, value, unit, quality_pct, status FROM observations "  # noqa: S608  (constants)
+        f"WHERE ts > %s AND tenant = %s AND suspect = false{one} LATEST ON ts PARTITION BY patient, code"
+    )
+    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant, *([patient] if patient else [])]
+
+
+def latest_frames(tenant: str, now_ns: int) -> Query:
+    """When each patient's waves last came, in the last day."""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, device, signal, fs_hz, status, log_ns FROM waveforms "
+        "WHERE ts > %s AND tenant = %s LATEST ON ts PARTITION BY patient, signal"
+    )
+    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant]
+
+
+def latest_scores(tenant: str, now_ns: int, patient: str | None = None) -> Query:
+    """The newest value of each score."""
+    one = " AND patient = %s" if patient else ""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, score, value, state, parts FROM scores "  # noqa: S608  (constants)
+        f"WHERE ts > %s AND tenant = %s{one} LATEST ON ts PARTITION BY patient, score"
+    )
+    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant, *([patient] if patient else [])]
+
+
+def observations(where: dict[str, str], span: Span) -> Query:
+    """Readings as they were sent."""
+    columns = "device, signal, seq, code, value, unit, quality_pct, status, suspect, stored"
+    return _page(columns, "observations", where, span, "device, boot, signal, seq, code")
+
+
+def observation_rollup(where: dict[str, str], span: Span, every: str) -> Query:
+    """Mean, least, greatest and count of each code in each interval; intervals without readings are absent."""
+    select = ("code, unit", "value", "observations", " AND suspect = false")
+    return _rollup(select, where, span, every)
+
+
+def rate_rollup(where: dict[str, str], span: Span, every: str) -> Query:
+    """Heart rate by the R-R intervals of each lead."""
+    return _rollup(("signal", "60000.0 / rr_ms", "beats", " AND rr_ms > 0"), where, span, every)
+
+
+def _rollup(select: tuple[str, str, str, str], where: dict[str, str], span: Span, every: str) -> Query:
+    by, value, table, also = select
+    begin, skip = span.place()
+    conditions = "".join(f" AND {name} = %s" for name in where)
+    sql = (
+        f"SELECT cast(ts AS long) ts_ns, {by}, avg({value}) mean, min({value}) low, max({value}) high, count() n "  # noqa: S608  (constants)
+        f"FROM {table} WHERE ts >= %s AND ts < %s{conditions}{also} SAMPLE BY {every} ALIGN TO CALENDAR "
+        f"ORDER BY ts, {by} LIMIT {skip}, {skip + span.limit}"
+    )
+    return sql, [begin, span.to_ns, *where.values()]
+
+
+def waveforms(where: dict[str, str], span: Span) -> Query:
+    """Frames of a wave with their samples in physical units."""
+    columns = "device, boot, signal, seq, fs_hz, lsb, status, stored, first_sample, samples"
+    return _page(columns, "waveforms", where, span, "device, boot, seq")
+
+
+def beats(where: dict[str, str], span: Span) -> Query:
+    """R peaks."""
+    columns = "device, signal, sample_index, detector, rr_ms, confidence, label"
+    return _page(columns, "beats", where, span, "device, boot, signal, sample_index, detector")
+
+
+def scores(where: dict[str, str], span: Span) -> Query:
+    """Scores with their parts."""
+    return _page("device, score, value, state, parts", "scores", where, span, "device, score")
+
+
+def alert_history(where: dict[str, str], span: Span) -> Query:
+    """Every transition of alerts, in order."""
+    return _page("body", "alerts", where, span, "alert_id, transition")
+
+
+def alert_transitions(tenant: str, alert_id: str) -> Query:
+    """Every transition of one alert."""
+    sql = "SELECT cast(ts AS long) ts_ns, body FROM alerts WHERE tenant = %s AND alert_id = %s ORDER BY transition"
+    return sql, [tenant, alert_id]
+
+
+def clocks(tenant: str) -> Query:
+    """The present clock segment of every device's signal."""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, device, signal, offset_ns, reason, uncertainty_ns, drift_ppm "
+        "FROM clock_segments WHERE tenant = %s LATEST ON ts PARTITION BY patient, device, signal"
+    )
+    return sql, [tenant]
+
+
+TABLE_STATE: Query = ("SELECT * FROM wal_tables()", [])
+"""How far each table's log is applied; a suspended table takes rows and shows none."""

@@ -1,0 +1,167 @@
+"""The application: routes, life span, headers. `connectors.cli.dashboard` runs it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from connectors.api import access, commands, problems, reads, status
+from connectors.api.context import Context, context
+from connectors.api.database import Database, DatabaseUnavailableError
+from connectors.api.hub import Hub
+from connectors.api.live import live
+from connectors.api.openapi import document
+from connectors.api.requests import token
+from dataflows._native import Validator
+from dataflows.settings import Settings
+
+PREFIX = "/api/v1"
+MAX_BODY_BYTES = 64 * 1024
+_HEADERS = {
+    b"content-security-policy": b"default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+}
+
+
+class UnsafeError(ValueError):
+    """The server would let strangers in; says how to do better."""
+
+
+class _Headers:
+    """Security headers on every answer; what the API says of patients is kept by no cache."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.setdefault("headers", [])
+                headers += _HEADERS.items()
+                cache = b"no-store" if scope["path"].startswith(PREFIX) else b"no-cache"
+                headers.append((b"cache-control", cache))
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+async def body_of(request: Request) -> bytes:
+    """Returns the body.
+
+    Raises:
+        ProblemError: It is larger than a command can be, or no JSON by its type.
+    """
+    # A form of another site cannot say this type, so it cannot forge a request.
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise problems.ProblemError(415, "the body must be application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise problems.ProblemError(413, f"at most {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+async def _command(request: Request) -> Response:
+    here = context(request)
+    identity = here.access.identify(request, changes=True)
+    wanted = request.query_params.get("tenant")
+    place = (identity.tenant_of(wanted), token(request.path_params["patient"], "patient"))
+    name, body = request.path_params["name"], await body_of(request)
+    stored = await commands.send(here.hub.client, here.validator, identity=identity, place=place, name=name, body=body)
+    fields = {"log_seq": stored.log_seq, "duplicate": stored.duplicate, "actor": stored.actor}
+    return problems.JsonResponse(fields, 202)
+
+
+class _Session(msgspec.Struct):
+    key: str
+
+
+async def _session(request: Request) -> Response:
+    """Puts a key into the browser's cookie: the one way for pages, which cannot set headers on a WebSocket."""
+    here = context(request)
+    try:
+        key = msgspec.json.decode(await body_of(request), type=_Session).key
+    except msgspec.MsgspecError as error:
+        raise problems.ProblemError(422, f"the body must be {{key}}: {error}") from error
+    identity = access.LOCAL if here.access.open else here.access.of_key(key)
+    if identity is None:
+        raise problems.ProblemError(401, "this key is unknown")
+    fields = {"name": identity.name, "role": identity.role.name.lower(), "tenant": identity.tenant_of(None)}
+    response = problems.JsonResponse({**fields, "keys_needed": not here.access.open})
+    secure = here.settings.web.secure_cookie
+    response.set_cookie(access.COOKIE, key, httponly=True, samesite="strict", path="/api", secure=secure)
+    return response
+
+
+async def _openapi(_: Request) -> Response:
+    return problems.JsonResponse(document())
+
+
+def api_routes() -> list[BaseRoute]:
+    """Returns the routes of the API, without their prefix."""
+    return [
+        Route("/openapi.json", _openapi),
+        Route("/me", reads.me),
+        Route("/session", _session, methods=["POST"]),
+        Route("/patients", reads.patients),
+        Route("/patients/{patient}/latest", reads.latest),
+        Route("/patients/{patient}/observations", reads.observations),
+        Route("/patients/{patient}/beats", reads.beats),
+        Route("/patients/{patient}/scores", reads.scores),
+        Route("/patients/{patient}/waveforms/{signal}", reads.waveforms),
+        Route("/patients/{patient}/commands/{name}", _command, methods=["POST"]),
+        Route("/alerts", reads.alerts),
+        Route("/alerts/{alert_id}", reads.alert),
+        Route("/status", status.status),
+        WebSocketRoute("/live", live),
+    ]
+
+
+def application(settings: Settings, pages: Path | None = None) -> Starlette:
+    """Returns the server's application.
+
+    Args:
+        settings: Where NATS and QuestDB are, who may ask.
+        pages: Folder of static files to serve beside the API.
+
+    Raises:
+        UnsafeError: It would listen on other than loopback without keys.
+        KeysError: The file of keys cannot be used.
+    """
+    web = settings.web
+    if web.keys is None and web.host not in access.LOOPBACK_HOSTS:
+        message = f"web.host is {web.host}: other than loopback needs web.keys (docs/api.md)"
+        raise UnsafeError(message)
+    allowed = access.Access(web.keys)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        validator = Validator(max_ahead_s=settings.flow.max_ahead_s)
+        hub, database = Hub(settings, validator), Database(settings.questdb)
+        app.state.context = Context(settings, allowed, database, hub, validator)
+        task = asyncio.create_task(hub.run())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.close()
+
+    routes: list[BaseRoute] = [Mount(PREFIX, routes=api_routes())]
+    if pages is not None:
+        routes.append(Mount("/", StaticFiles(directory=pages, html=True)))
+    handlers = {
+        problems.ProblemError: problems.on_problem,
+        DatabaseUnavailableError: problems.on_database_down,
+        404: problems.on_missing,
+    }
+    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_Headers)], exception_handlers=handlers)

@@ -1,0 +1,64 @@
+"""`vitals dashboard` and `vitals key`: the screen and the API, and keys for them."""
+
+import secrets
+from typing import Annotated
+
+import typer
+
+from connectors.cli.console import CliError, console, load_settings, say
+
+
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; default web.port.", show_default=False)
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address; default web.host.", show_default=False)] = None,
+) -> None:
+    """Serve the dashboard and the API (docs/api.md) until Ctrl-C.
+
+    On loopback nobody needs a key. Elsewhere `web.keys` names a file of keys; `vitals key` makes one.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415  (an optional extra)
+
+        from connectors.api.access import KeysError  # noqa: PLC0415
+        from connectors.api.server import UnsafeError, application  # noqa: PLC0415
+        from connectors.dashboard import PAGES  # noqa: PLC0415
+    except ImportError as error:
+        message = f"{error.name} is missing: the dashboard needs the extra `web` (pip install 'vitals[web]')"
+        raise CliError(message) from error
+    settings = load_settings()
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update={"web": settings.web.model_copy(update=given)})
+    try:
+        app = application(settings, PAGES)
+    except (UnsafeError, KeysError) as error:
+        raise CliError(str(error)) from error
+    say(f"dashboard at http://{settings.web.host}:{settings.web.port}/ (API: /api/v1/openapi.json); Ctrl-C stops it")
+    uvicorn.run(
+        app,
+        host=settings.web.host,
+        port=settings.web.port,
+        log_level="warning",
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+    )
+
+
+def key(
+    name: Annotated[str, typer.Argument(help="Who it is for: stands beside every command.")],
+    role: Annotated[str, typer.Option(help="viewer, clinician or admin.")] = "viewer",
+    tenant: Annotated[str | None, typer.Option(help="Only this organisation.", show_default=False)] = None,
+) -> None:
+    """Make an API key: prints it once, and the lines for the file of keys, which holds only its digest."""
+    from connectors.api.access import Role, digest  # noqa: PLC0415  (needs the extra `web`)
+
+    if role.upper() not in Role.__members__:
+        message = f"role: one of {', '.join(one.name.lower() for one in Role)}"
+        raise CliError(message)
+    made = f"vk_{secrets.token_urlsafe(32)}"
+    say(f"key, shown only now: {made}\n\nfor the file that VITALS_WEB__KEYS names:\n")
+    lines = ["[[key]]", f'name = "{name}"', f'role = "{role.lower()}"', f'sha256 = "{digest(made)}"']
+    if tenant:
+        lines.append(f'tenant = "{tenant}"')
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
