@@ -29,12 +29,18 @@ class RuleError(ValueError):
     """A rule file says something that cannot be kept; the message names file, rule and field."""
 
 
+PIPELINE_TENANT = "tick"
+"""No organisation has this name (`native/src/wire/subject.rs`)."""
+
+
 class Scope(StrEnum):
     """How many alerts of a rule a patient can have at once."""
 
     PATIENT = "patient"
     DEVICE = "device"
     CHANNEL = "channel"
+    PIPELINE = "pipeline"
+    """One for all: only the patient that stands for the pipeline, of the tenant `tick`, alerts."""
 
 
 class Severe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,9 +114,13 @@ class Rule:
     range: tuple[float, float]
     """Between these a limit may be set."""
 
+    def may_alert(self, tenant: str) -> bool:
+        """Whether a finding of this tenant is announced: the pipeline's own are told by one voice."""
+        return self.scope is not Scope.PIPELINE or tenant == PIPELINE_TENANT
+
     def place(self, device: str, signal: str, code: str) -> str:
         """Key of the alert of this rule at a place: patient, device, or channel (code or signal of a device)."""
-        if self.scope is Scope.PATIENT:
+        if self.scope in (Scope.PATIENT, Scope.PIPELINE):
             return self.name
         if self.scope is Scope.DEVICE:
             return f"{self.name}/{device}"

@@ -159,7 +159,7 @@ class Judge:
 
     def _found(self, case: Case, found: Finding) -> None:
         rule = self._rules.rules.get(found.rule)
-        if rule is None:
+        if rule is None or not rule.may_alert(case.tenant):
             return
         if found.stored:
             case.out.append(_late_row(case, found, self._state.limits.at(found.sample_ns).version))
