@@ -78,6 +78,7 @@ class FlowSettings(BaseModel):
     batch_messages: int = Field(4000, ge=1, description="Messages a source partition hands over at once, at most.")
     poll_ms: float = Field(3.0, gt=0, description="How often an idle source partition is polled.")
     max_ahead_s: float = Field(300.0, gt=0, description="A device clock further ahead of log time is rejected.")
+    rules: list[Path] = Field([], description="Rule files that are added to the built-in ones (docs/alerts.md).")
     reorder_s: float = Field(2.0, gt=0, description="How long, in log time, a missing frame is waited for.")
     silence_wave_s: float = Field(10.0, ge=0, description="A wave without a frame for this long is silent; 0: never.")
     silence_reading_s: float = Field(

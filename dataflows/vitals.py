@@ -16,6 +16,7 @@ from bytewax.outputs import FixedPartitionedSink
 
 from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage, native_options
 from connectors.questdb.sink import QuestDBSink
+from connectors.rules import read_rules
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.checking import validator
@@ -65,7 +66,7 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     refused = op.filter_map_value("refused", checked, as_reject)
 
     signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings.flow)))
-    verdicts = op.stateful_batch("judge", signals, judge_step)
+    verdicts = op.stateful_batch("judge", signals, partial(judge_step, read_rules(settings.flow.rules)))
     alerts = op.filter_map_value("transitions", verdicts, as_alert)
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)
     rejects = op.merge("rejects", refused, contradictions)

@@ -21,6 +21,7 @@ from connectors.cli import (
     ledger,
     rejected,
     replay,
+    rules,
     run,
     stack,
 )
@@ -31,6 +32,7 @@ from connectors.devices.recording import RecordingError
 from connectors.jetstream.streams import StreamSetupError
 from connectors.local.process import StackError
 from connectors.questdb.http import QueryError, QuestDBUnavailableError
+from dataflows.alerts.rules import RuleError
 from dataflows.monitor.state import StateRefusedError
 
 app = typer.Typer(
@@ -41,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 SAID = (
+    RuleError,
     *(CliError, RecordingError, PublishError, StackError, StreamSetupError, StateRefusedError),
     *(QuestDBUnavailableError, QueryError),
 )
@@ -88,6 +91,7 @@ app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)
 app.command("dashboard")(dashboard.dashboard)
 app.command("key")(dashboard.key)
+app.add_typer(rules.app, name="rules")
 app.command("doctor")(doctor.doctor)
 app.add_typer(devices.devices_app, name="devices")
 app.command("certs")(devices.certs)

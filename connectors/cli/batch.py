@@ -16,6 +16,7 @@ from connectors.devices.plan import CLOSING_TICK_S, Log, Plan
 from connectors.devices.replay import merged
 from connectors.devices.samples import ALL
 from connectors.questdb.frames import table_frame
+from connectors.rules import read_rules
 from dataflows.alerts.alert import Alert
 from dataflows.contracts.tables import TABLES
 from dataflows.monitor.checking import validator
@@ -35,7 +36,9 @@ def entries(plan: Plan, now_ns: int) -> Iterator[Entry]:
 
 def steps(settings: Settings, plan: Plan) -> Iterator[Step]:
     """Runs the plan through the monitors."""
-    return run(entries(plan, time.time_ns()), validator(settings), config=signals_config(settings.flow))
+    flow = settings.flow
+    log = entries(plan, time.time_ns())
+    return run(log, validator(settings), config=signals_config(flow), rules=read_rules(flow.rules))
 
 
 def batch(

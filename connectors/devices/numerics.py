@@ -19,6 +19,9 @@ _COLUMNS = {
     "dbp": (pb.CODE_DBP, pb.UNIT_MM_HG),
     "map": (pb.CODE_MAP, pb.UNIT_MM_HG),
     "etco2": (pb.CODE_ETCO2, pb.UNIT_MM_HG),
+    "glucose": (pb.CODE_GLUCOSE, pb.UNIT_MG_PER_DL),
+    "weight": (pb.CODE_WEIGHT, pb.UNIT_KG),
+    "battery": (pb.CODE_BATTERY, pb.UNIT_PERCENT),
 }
 _TIME_COLUMNS = {"time_s", "time [s]", "time"}
 _NO_READING = {"", "nan", "-", "null", "none"}
@@ -29,8 +32,9 @@ def read_numerics(path: Path) -> Recording:
 
     Args:
         path: CSV whose header names columns `time_s` (or `Time [s]`; without it a row is a second) and any of spo2, hr,
-            pulse, resp, temp (Celsius), sbp, dbp, map, etco2, in any case; or a file of numbers, one a line, which are
-            SpO2 in % at 1 Hz. An empty cell or NaN is no reading. Other columns are left out and noted.
+            pulse, resp, temp (Celsius), sbp, dbp, map, etco2, glucose (mg/dL), weight (kg), battery, in any case; or a
+            file of numbers, one a line, which are SpO2 in % at 1 Hz. An empty cell or NaN is no reading. Other columns
+            are left out and noted.
 
     Raises:
         RecordingError: The file cannot be read so; the message names the line.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from dataflows._native import Items, Messages, Output, Reject, Signals, SignalsConfig, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.alerts.finding import TableRow
+from dataflows.alerts.rules import BUILTIN, RuleSet
 from dataflows.monitor.judge import Judge, Verdict
 from dataflows.settings import FlowSettings
 
@@ -28,12 +29,15 @@ def signals_config(flow: FlowSettings) -> SignalsConfig:
 class Patient:
     """Validates, listens and judges for one patient; the same logic as the flow, without engine, broker or database."""
 
-    def __init__(self, key: str, validator: Validator, config: SignalsConfig | None = None) -> None:
+    def __init__(
+        self, key: str, validator: Validator, config: SignalsConfig | None = None, rules: RuleSet = BUILTIN
+    ) -> None:
         self.key = key
         self._validator = validator
         self._config = config or SignalsConfig()
         self._signals = Signals(self._config)
-        self._judge = Judge()
+        self._rules = rules
+        self._judge = Judge(rules)
 
     def on_messages(self, messages: Messages) -> tuple[Output, list[Verdict], list[Reject]]:
         """Takes raw messages in log order: rows, what the judge says and what was refused."""
@@ -53,7 +57,7 @@ class Patient:
     def restore(self, snapshot: tuple[bytes, bytes]) -> None:
         """Puts both steps back to a snapshot."""
         self._signals = Signals.restore(snapshot[0], self._config)
-        self._judge = Judge.restore(snapshot[1])
+        self._judge = Judge.restore(snapshot[1], self._rules)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,12 @@ class Step:
 
 
 def run(
-    entries: Iterable[Entry], validator: Validator, *, batch: int = 500, config: SignalsConfig | None = None
+    entries: Iterable[Entry],
+    validator: Validator,
+    *,
+    batch: int = 500,
+    config: SignalsConfig | None = None,
+    rules: RuleSet = BUILTIN,
 ) -> Iterator[Step]:
     """Runs a log through the monitors, `batch` entries at a time, grouped by patient as the source does.
 
@@ -86,6 +95,7 @@ def run(
         validator: The validator to ask.
         batch: How many entries are taken at once; the results do not depend on it.
         config: What else the results depend on.
+        rules: What may alert.
 
     Yields:
         A step per patient and batch.
@@ -96,7 +106,7 @@ def run(
     for entry in entries:
         for key in [_key(entry[0])] if entry[0] else list(patients):
             if key not in patients:
-                patients[key] = Patient(key, validator, config)
+                patients[key] = Patient(key, validator, config, rules)
             lists.setdefault(key, []).append(entry)
         count += 1
         if count % batch == 0:

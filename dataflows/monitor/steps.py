@@ -6,6 +6,7 @@ from bytewax.operators import StatefulBatchLogic
 from prometheus_client import Counter
 
 from dataflows._native import Items, Output, Signals, SignalsConfig
+from dataflows.alerts.rules import RuleSet
 from dataflows.monitor.judge import Judge, Verdict
 from dataflows.monitor.state import refusing
 
@@ -73,13 +74,13 @@ def signals_step(config: SignalsConfig, resume: bytes | None) -> SignalsStep:
         return SignalsStep(Signals.restore(resume, config))
 
 
-def judge_step(resume: bytes | None) -> JudgeStep:
+def judge_step(rules: RuleSet, resume: bytes | None) -> JudgeStep:
     """Builds the step for a patient, from a snapshot where there is one.
 
     Raises:
         StateRefusedError: The snapshot is damaged or of an unknown version.
     """
     if resume is None:
-        return JudgeStep(Judge())
+        return JudgeStep(Judge(rules))
     with refusing("judge"):
-        return JudgeStep(Judge.restore(resume))
+        return JudgeStep(Judge.restore(resume, rules))
