@@ -64,6 +64,8 @@ def findings(scorer: Scorer, stay: Stay, patient: Context) -> Iterator[Finding]:
         while (due := scorer.deadline()) is not None and due[0] <= reading.log_ns:
             yield from (one for one in scorer.on_deadline(due[0], patient) if isinstance(one, Finding))
         yield from (one for one in scorer.on_reading(reading, patient) if isinstance(one, Finding))
+    while (due := scorer.deadline()) is not None and due[0] <= stay.end_ns:
+        yield from (one for one in scorer.on_deadline(due[0], patient) if isinstance(one, Finding))
 
 
 def alerts(found: Iterable[Finding], end_ns: int) -> dict[str, list[Alert]]:

@@ -25,6 +25,9 @@ AIR_PCT = 21.5
 _HOUR_NS = 3_600_000_000_000
 _SECOND_NS = 1_000_000_000
 _OXYGEN = {"o2_flow", "fio2"}
+AFTER_NS = 1
+"""A round of observations comes in one message and is judged as one, just after it: half a round beside half of the one
+before would raise alerts for a state that the patient was never in."""
 HYPERCAPNIC_PROFILES = frozenset({"copd"})
 """Profiles whose target saturation is 88 to 92 %: choosing one is the clinician's decision for scale 2."""
 
@@ -33,6 +36,8 @@ class _State(msgspec.Struct, array_like=True):
     series: dict[str, Series] = {}
     hours: list[tuple[int, dict[str, int]]] = []
     """Hour number and the points at its end."""
+    changed: Anchor | None = None
+    """Last reading of the message that changed something; it is judged when the message is over."""
     said: list[Any] = []
     """What the last row said; the next is written when that changes."""
     episodes: Episodes = msgspec.field(default_factory=Episodes)
@@ -74,21 +79,24 @@ class EarlyWarning:
         if self._judged.get(code) == seen:
             return []
         self._judged[code] = seen
-        return self._evaluate(anchor, context)
+        self._state.changed = anchor
+        self._next = self._due()
+        return []
 
     def on_answers(self, answers: AnyAnswers, context: Context) -> Sequence[Outcome]:
         """Questionnaires have no part in it."""
         return []
 
     def deadline(self) -> tuple[int, int] | None:
-        """When the next parameter becomes too old."""
+        """When the message is over, or the next parameter becomes too old."""
         return None if self._next is None else (self._next[0], self._next[1].log_seq)
 
     def on_deadline(self, log_ns: int, context: Context) -> Sequence[Outcome]:
-        """A parameter became too old."""
+        """All readings of a message are there, or a parameter became too old."""
         due = self._next
         if due is None or due[0] > log_ns:
             return []
+        self._state.changed = None
         # Marked in the state, not by the time alone: what is stale once stays so until a new reading comes.
         for series, expires_ns in self._expiries():
             if expires_ns <= log_ns:
@@ -126,11 +134,10 @@ class EarlyWarning:
         ]
 
     def _due(self) -> tuple[int, Anchor] | None:
-        return min(
-            ((expires_ns, series.anchor) for series, expires_ns in self._expiries()),
-            key=lambda due: (due[0], due[1].log_seq),
-            default=None,
-        )
+        due = [(expires_ns, series.anchor) for series, expires_ns in self._expiries()]
+        if self._state.changed is not None:
+            due.append((self._state.changed.log_ns + AFTER_NS, self._state.changed))
+        return min(due, key=lambda one: (one[0], one[1].log_seq), default=None)
 
     def _values(self) -> tuple[dict[str, float], dict[str, float]]:
         """Usable values, and the last ones of parameters that became stale."""

@@ -39,14 +39,14 @@ def in_log(events):
 
 
 def feed(scorer, events, context=CONTEXT, until_ns=None):
-    """Runs events through a scorer as the judge does: deadlines that are due come first."""
+    """Runs events through a scorer as the judge does: deadlines that are due come first, those just after last."""
     outcomes = []
     for event in in_log(events):
         outcomes += fire(scorer, event.log_ns, context)
         take = scorer.on_answers if hasattr(event, "instrument") else scorer.on_reading
         outcomes += take(event, context)
-    if until_ns is not None:
-        outcomes += fire(scorer, until_ns, context)
+    last_ns = in_log(events)[-1].log_ns + 1 if events else 0
+    outcomes += fire(scorer, max(last_ns, until_ns or 0), context)
     return outcomes
 
 
@@ -87,6 +87,5 @@ def split_feed(make, restore, events, *, cuts, context=CONTEXT, until_ns=None):
         outcomes += fire(scorer, event.log_ns, context)
         take = scorer.on_answers if hasattr(event, "instrument") else scorer.on_reading
         outcomes += take(event, context)
-    if until_ns is not None:
-        outcomes += fire(reborn(scorer, restore), until_ns, context)
-    return outcomes
+    last_ns = in_log(events)[-1].log_ns + 1
+    return outcomes + fire(reborn(scorer, restore), max(last_ns, until_ns or 0), context)

@@ -36,13 +36,22 @@ def round_of(at_ns=START_NS, **changed):
     return [Reading(code, value, ts_ns=at_ns) for code, value in (WELL | changed).items()]
 
 
-def test_a_round_of_observations_gives_a_complete_score_and_the_way_there_is_partial():
-    found = rows(feed(news2(), round_of(hr=95)))
+def test_a_round_of_observations_is_judged_as_one():
+    (row,) = rows(feed(news2(), round_of(hr=95)))
+    parts = json.loads(row[7])
+    assert (row[0], row[5], row[6]) == (START_NS + 1, 1.0, "complete")
+    assert (parts["points"]["pulse"], parts["missing"], parts["stale"]) == (1, [], [])
+    # One gets better while another gets worse: the patient was never in both.
+    crossing = [*round_of(hr=135, resp_rate=16), *round_of(START_NS + HOUR_NS, hr=70, resp_rate=26, spo2=93)]
+    assert ("news2_medium", True) in said(feed(news2(), crossing))
+    assert [row[5] for row in rows(feed(news2(), crossing))] == [3.0, 0.0, 5.0]
+
+
+def test_a_way_of_single_readings_is_partial():
+    apart = [replace(one, ts_ns=START_NS + at * SECOND_NS) for at, one in enumerate(round_of())]
+    found = rows(feed(news2(), apart))
     assert [row[6] for row in found] == ["partial"] * 6 + ["complete"]
-    last = json.loads(found[-1][7])
-    assert (found[-1][5], last["points"]["pulse"], last["missing"], last["stale"]) == (1.0, 1, [], [])
-    first = json.loads(found[0][7])
-    assert first["missing"] == ["spo2", "oxygen", "sbp", "pulse", "consciousness", "temp"]
+    assert json.loads(found[0][7])["missing"] == ["spo2", "oxygen", "sbp", "pulse", "consciousness", "temp"]
 
 
 def test_rows_have_the_columns_of_their_table():
@@ -52,7 +61,7 @@ def test_rows_have_the_columns_of_their_table():
 
 def test_a_row_is_written_only_when_the_score_changes():
     again = round_of(START_NS + MINUTE_NS) + round_of(START_NS + 2 * MINUTE_NS, temp=37.4)
-    assert len(rows(feed(news2(), round_of() + again))) == 7
+    assert len(rows(feed(news2(), round_of() + again))) == 1
 
 
 def test_an_old_parameter_becomes_stale_and_is_not_scored_as_zero():

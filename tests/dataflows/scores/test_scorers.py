@@ -96,6 +96,6 @@ def test_a_score_that_an_older_program_did_not_have_begins_anew():
 
 def test_a_state_that_is_none_is_refused():
     with pytest.raises(ValueError, match="early-warning table"):
-        EarlyWarning.from_state(["pews", [{}, [], [], [{}]]])
+        EarlyWarning.from_state(["pews", EarlyWarning(load("news2")).state()[1]])
     with pytest.raises(ValueError, match="Expected"):
         Scores.from_state({**Scores().state(), "trends": 7})
