@@ -64,7 +64,7 @@ class Log:
         self._add(frame, at_ns)
 
     def command(self, at_ns, name, **argument):
-        key = f"{name}{at_ns}"
+        key = f"{name}{len(self.entries)}"
         frame = command_frame(
             "p1", name, actor="dr-1", idempotency_key=key, argument_json=json.dumps(argument), device_ns=at_ns
         )
