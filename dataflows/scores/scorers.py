@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Outcome, Scorer
-from dataflows.scores import glucose_monitor, instruments, questionnaires, trends
+from dataflows.scores import combined, glucose_monitor, instruments, questionnaires, trends
+from dataflows.scores.combined import Combined
 from dataflows.scores.early_warning import EarlyWarning
 from dataflows.scores.glucose_monitor import GlucoseMonitor
 from dataflows.scores.questionnaires import Questionnaires
@@ -27,6 +28,8 @@ def rule_names() -> frozenset[str]:
             *(rule.rule for one in shipped for rule in one.rules),
             *(one.missed_rule for one in shipped),
             questionnaires.COMBINED_RULE,
+            combined.SEVERAL_RULE,
+            combined.NEWS2_RULE,
         }
     )
 
@@ -45,11 +48,12 @@ class Scores:
                 "trends": Trends(),
                 "glucose": GlucoseMonitor(),
                 "questionnaires": Questionnaires(),
-            }
+            },
+            Combined(),
         )
 
-    def _load(self, scorers: dict[str, Scorer]) -> None:
-        self._scorers = scorers
+    def _load(self, scorers: dict[str, Scorer], together: Combined) -> None:
+        self._scorers, self._together = scorers, together
         self._slots: dict[str, int] = {}
         """Last slot of a code. Not state: a score that is asked again takes nothing twice."""
         self._due: tuple[int, int, Scorer] | None = None
@@ -68,14 +72,17 @@ class Scores:
                 return []
             self._slots[code] = slot
         outcomes = [outcome for one in self._scorers.values() for outcome in one.on_reading(reading, context)]
-        self._arm()
-        return outcomes
+        return self._said(outcomes, context)
 
     def on_answers(self, answers: AnyAnswers, context: Context) -> Sequence[Outcome]:
         """Takes the answers to a questionnaire."""
         outcomes = [outcome for one in self._scorers.values() for outcome in one.on_answers(answers, context)]
+        return self._said(outcomes, context)
+
+    def _said(self, outcomes: list[Outcome], context: Context) -> list[Outcome]:
+        """Arms the next deadline, and adds what the findings say together."""
         self._arm()
-        return outcomes
+        return [*outcomes, *self._together.on_outcomes(outcomes, context)] if outcomes else outcomes
 
     def deadline(self) -> tuple[int, int] | None:
         """The next deadline of any score."""
@@ -85,13 +92,12 @@ class Scores:
         """Fires what is due, one after the other."""
         outcomes: list[Outcome] = []
         while self._due is not None and self._due[0] <= log_ns:
-            outcomes += self._due[2].on_deadline(self._due[0], context)
-            self._arm()
+            outcomes += self._said(list(self._due[2].on_deadline(self._due[0], context)), context)
         return outcomes
 
     def state(self) -> Any:
         """States by name."""
-        return {name: one.state() for name, one in self._scorers.items()}
+        return {**{name: one.state() for name, one in self._scorers.items()}, "combined": self._together.state()}
 
     @classmethod
     def from_state(cls, state: Any) -> Self:
@@ -102,6 +108,10 @@ class Scores:
         """
         scores = cls()
         scores._load(
-            {name: type(one).from_state(state[name]) if name in state else one for name, one in scores._scorers.items()}
+            {
+                name: type(one).from_state(state[name]) if name in state else one
+                for name, one in scores._scorers.items()
+            },
+            Combined.from_state(state["combined"]) if "combined" in state else Combined(),
         )
         return scores

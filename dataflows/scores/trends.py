@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -46,6 +46,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         floor: Smallest spread of the baseline.
         up: Whether rises are told.
         down: Whether falls are told.
+        adverse: Which way patients get worse.
         alarms: Rules that freeze the baseline, besides the signal's own.
         baseline_s: Span of the baseline.
         least: Baseline values before shifts are told.
@@ -59,6 +60,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     floor: float
     up: bool = False
     down: bool = False
+    adverse: Literal["up", "down"]
     alarms: tuple[str, ...] = ()
     baseline_s: int = _DAY_S
     least: int = 12

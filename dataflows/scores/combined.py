@@ -1,0 +1,95 @@
+"""What several findings say together: the sharpest sign of deterioration that charts have.
+
+One signal that moves is often nothing. Two that move the wrong way, or a NEWS2 of 5 or more in a patient with any
+signal that moves the wrong way, are fewer alerts for as many deteriorations than a higher NEWS2 alone
+(docs/benchmarks/early_warning.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from dataflows.alerts.finding import Context, Finding, Outcome
+from dataflows.scores.episodes import Anchor, Episodes
+from dataflows.scores.trends import load
+
+SEVERAL_RULE = "several_trends"
+SEVERAL = 2
+NEWS2_RULE = "news2_with_trend"
+_NEWS2 = "news2_medium"
+
+
+class _State(msgspec.Struct, array_like=True):
+    adverse: list[str] = []
+    """Rules of trends and shifts that hold in the direction in which patients get worse, sorted."""
+    news2: float | None = None
+    """NEWS2 while it is at its limit or above."""
+    episodes: Episodes = msgspec.field(default_factory=Episodes)
+
+
+class Combined:
+    """Findings of other scores in, findings of what they say together out."""
+
+    def __init__(self) -> None:
+        self._signs = {
+            f"{one.code}_{kind}": 1 if one.adverse == "up" else -1 for one in load() for kind in ("trend", "shift")
+        }
+        self._state = _State()
+
+    def on_outcomes(self, outcomes: Iterable[Outcome], context: Context) -> Sequence[Finding]:
+        """Takes what the other scores said of one event or deadline."""
+        last: Finding | None = None
+        for one in outcomes:
+            if not isinstance(one, Finding):
+                continue
+            if one.rule == _NEWS2:
+                self._state.news2 = one.value if one.raised else None
+            elif one.rule in self._signs:
+                rest = [rule for rule in self._state.adverse if rule != one.rule]
+                holds = one.raised and one.value * self._signs[one.rule] > 0
+                self._state.adverse = sorted([*rest, one.rule]) if holds else rest
+            else:
+                continue
+            last = one
+        return [] if last is None else self._tell(last, context)
+
+    def state(self) -> Any:
+        """What msgpack writes."""
+        return msgspec.to_builtins(self._state)
+
+    @classmethod
+    def from_state(cls, state: Any) -> Self:
+        """The combination of a `state()`.
+
+        Raises:
+            ValueError: It is none.
+        """
+        combined = cls()
+        combined._state = msgspec.convert(state, _State)
+        return combined
+
+    def _tell(self, last: Finding, context: Context) -> list[Finding]:
+        state = self._state
+        anchor = Anchor(last.device, last.boot, last.signal, last.seq, last.sample_ns, last.log_seq, last.log_ns)
+        signals = sorted({rule.rsplit("_", 1)[0] for rule in state.adverse})
+        details = {"signals": signals, "rules": list(state.adverse)}
+        limit = context.overrides.get(SEVERAL_RULE, SEVERAL)
+        found = state.episodes.tell(
+            SEVERAL_RULE,
+            len(signals) >= limit,
+            anchor,
+            value=len(signals),
+            limit=limit,
+            code="trends",
+            details=details,
+        )
+        return found + state.episodes.tell(
+            NEWS2_RULE,
+            state.news2 is not None and bool(signals),
+            anchor,
+            value=0.0 if state.news2 is None else state.news2,
+            limit=5.0,
+            code="news2",
+            details=details,
+        )
