@@ -121,9 +121,7 @@ def detectors(stay: Stay, tables: Sequence[ScoreTable], signals: Sequence[Signal
         moved = list(findings(Trends(signals), stay, context(factor)))
         single = alerts(moved, stay.end_ns)
         for kind in ("trend", "shift"):
-            found[f"{kind} x{factor:g}"] = [
-                one for rule, some in single.items() if rule.endswith(kind) for one in some
-            ]
+            found[f"{kind} x{factor:g}"] = [one for rule, some in single.items() if rule.endswith(kind) for one in some]
         found[f"trend or shift x{factor:g}"] = found[f"trend x{factor:g}"] + found[f"shift x{factor:g}"]
         found[f"two signals x{factor:g}"] = alerts(together([], moved, ""), stay.end_ns).get("several_trends", [])
         if factor == 1.0:
