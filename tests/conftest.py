@@ -1,8 +1,13 @@
 import pytest
+from hypothesis import settings
 
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from tests.servers import NatsServer, QuestDB
+
+# A busy machine makes a slow example, not a wrong one.
+settings.register_profile("vitals", deadline=None)
+settings.load_profile("vitals")
 
 
 @pytest.fixture(scope="session")
