@@ -41,6 +41,7 @@ __all__ = [
     "SpO2Series",
     "Validator",
     "VfDetector",
+    "check_threshold",
     "partition_of",
     "rejection_reasons",
     "tick_token",
@@ -618,6 +619,9 @@ class SignalsConfig:
         bytes_per_s: float = 262144.0,
         burst_s: float = 200.0,
     ) -> SignalsConfig: ...
+
+def check_threshold(argument_json: str) -> str | None:
+    """Why the argument of a `threshold` command is refused; None if a detector's limit can be set to it."""
 
 @final
 class Signals:

@@ -156,6 +156,23 @@ QUALITY = Table(
     "DAY",
     "rows",
 )
+DERIVED = Table(
+    "derived",
+    (
+        *_FRAME,
+        ("code", Kind.SYMBOL),
+        ("scope", Kind.SYMBOL),
+        ("value", Kind.DOUBLE),
+        ("unit", Kind.SYMBOL),
+        ("window_s", Kind.DOUBLE),
+        ("quality", Kind.DOUBLE),
+        ("log_ns", Kind.LONG),
+    ),
+    (*_FRAME_KEY, "code", "scope"),
+    "DAY",
+    "rows",
+)
+"""What detectors make of a stretch of signal that ends at `ts`: heart rate, variability, respiration, SpO2 indices."""
 WITHHELD = Table(
     "withheld",
     (
@@ -348,6 +365,7 @@ TABLES: dict[str, Table] = {
         DESATURATIONS,
         ALERTS,
         QUALITY,
+        DERIVED,
         WITHHELD,
         LATE_FRAMES,
         CLOCK_SEGMENTS,

@@ -105,18 +105,34 @@ fn steps_of_the_rate_alarm_within_ten_seconds() {
 }
 
 #[test]
+fn a_rate_that_hovers_about_its_limit_is_one_alarm() {
+    let intervals: Vec<f64> = (0..400).map(|n| if (n / 10) % 2 == 0 { 0.46 } else { 0.56 }).collect();
+    let mut beats = at_intervals(&intervals);
+    let events = run(&beats, beats.last().unwrap().sample + 1);
+    let changes = |events: &[RhythmEvent]| events.iter().filter(|event| event.rule == RhythmRule::Tachycardia).count();
+    assert_eq!(changes(&events), 1, "{events:?}");
+    let last = beats.last().unwrap().sample;
+    beats.extend((1..40).map(|n| beat(last + n * 200, false)));
+    let events = run(&beats, last + 40 * 200);
+    let cleared = first(&events, RhythmRule::Tachycardia, false).unwrap();
+    let seconds = (cleared.decided - last) as f64 / FS;
+    assert!((13.0..=27.0).contains(&seconds), "cleared {seconds} s after the rate fell");
+    assert_eq!(changes(&events), 2);
+}
+
+#[test]
 fn extreme_rates_follow_their_definitions() {
     let mut intervals = vec![0.8; 20];
     intervals.extend([0.4; 20]);
-    intervals.extend([0.8; 6]);
+    intervals.extend([0.8; 20]);
     intervals.extend([1.6; 6]);
-    intervals.extend([0.9; 6]);
+    intervals.extend([0.9; 20]);
     let beats = at_intervals(&intervals);
     let events = run(&beats, beats.last().unwrap().sample + 1);
     let fast = first(&events, RhythmRule::ExtremeTachycardia, true).unwrap();
     assert!(fast.value > 140.0 && fast.decided <= beats[36].sample, "{fast:?}");
     let slow = first(&events, RhythmRule::ExtremeBradycardia, true).unwrap();
-    assert_eq!(slow.decided, beats[50].sample);
+    assert_eq!(slow.decided, beats[64].sample);
     assert!((slow.value - 37.5).abs() < 0.2);
     for rule in [RhythmRule::ExtremeTachycardia, RhythmRule::ExtremeBradycardia] {
         assert!(first(&events, rule, false).is_some(), "{rule:?} clears");

@@ -148,6 +148,7 @@ fn join(outputs: Vec<Output>) -> Output {
         all.desaturations.append(&mut output.desaturations);
         all.quality.append(&mut output.quality);
         all.clock_segments.append(&mut output.clock_segments);
+        all.derived.append(&mut output.derived);
         all.withheld.append(&mut output.withheld);
         all.late_frames.append(&mut output.late_frames);
         all.events.append(&mut output.events);

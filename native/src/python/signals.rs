@@ -99,6 +99,12 @@ impl Signals {
     }
 }
 
+/// Why the argument of a `threshold` command is refused; `None` if it is kept.
+#[pyfunction]
+fn check_threshold(argument_json: &str) -> Option<String> {
+    signals::check_threshold(argument_json)
+}
+
 /// What one list of items led to. Rows are made when somebody asks for them.
 #[pyclass(module = "dataflows._native", frozen)]
 pub struct Output {
@@ -185,6 +191,17 @@ impl Output {
                 .collect(),
         )?;
         add(
+            "derived",
+            out.derived
+                .iter()
+                .map(|row| {
+                    let (value, quality) = (null_nan(row.value), null_nan(row.quality));
+                    let rest = (row.code, row.scope, value, row.unit, row.window_s, quality, row.log_ns);
+                    names.row(row.ts, &row.origin, rest)
+                })
+                .collect(),
+        )?;
+        add(
             "withheld",
             out.withheld
                 .iter()
@@ -217,6 +234,7 @@ impl Output {
             && out.desaturations.is_empty()
             && out.quality.is_empty()
             && out.clock_segments.is_empty()
+            && out.derived.is_empty()
             && out.withheld.is_empty()
             && out.late_frames.is_empty())
     }
@@ -335,5 +353,6 @@ fn null_nan(value: f64) -> Option<f64> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SignalsConfig>()?;
     module.add_class::<Signals>()?;
-    module.add_class::<Output>()
+    module.add_class::<Output>()?;
+    module.add_function(wrap_pyfunction!(check_threshold, module)?)
 }

@@ -1,6 +1,10 @@
 //! Heart rate variability in windows of five minutes, on intervals between normal beats (Task Force of the ESC and
 //! NASPE 1996, Eur Heart J 17:354).
 
+use crate::state::{Reader, StateError, Writer};
+
+const KIND: [u8; 4] = *b"HRVW";
+const VERSION: u16 = 1;
 /// Length of a window, seconds.
 const WINDOW_S: f64 = 300.0;
 /// Intervals outside are no NN intervals, seconds.
@@ -63,8 +67,12 @@ impl Hrv {
     /// Takes a beat: `normal` by its label, `joined` unless invalid signal lies before it. Appends the windows that ended.
     pub fn push(&mut self, sample: u64, normal: bool, joined: bool, out: &mut Vec<HrvWindow>) {
         let length = (WINDOW_S * self.fs_hz) as u64;
-        while sample >= (self.window + 1) * length {
+        if self.last.is_some_and(|(last, _)| last >= sample) {
+            return; // beats come in order
+        }
+        if sample / length > self.window {
             out.push(self.close(length));
+            self.window = sample / length; // windows without a beat are not reported
         }
         let last = self.last.replace((sample, normal));
         let interval = last.filter(|&(_, was_normal)| joined && normal && was_normal);
@@ -83,6 +91,38 @@ impl Hrv {
             self.differences += difference * difference;
             self.beyond += u32::from(difference.abs() > FIFTY_S);
         }
+    }
+
+    /// State as bytes, at most 128.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut writer = Writer::new(KIND, VERSION);
+        writer.one(self.fs_hz).one(self.window).put(&[self.count, self.pairs, self.beyond]);
+        writer.put(&[self.mean_s, self.squares, self.differences, self.before_s.unwrap_or(f64::NAN)]);
+        let (last, normal) = self.last.map_or((u64::MAX, false), |last| last);
+        writer.one(last).one(u8::from(normal));
+        writer.finish()
+    }
+
+    /// The windows that wrote these bytes.
+    pub fn restore(snapshot: &[u8]) -> Result<Self, StateError> {
+        let mut reader = Reader::open(snapshot, KIND, VERSION)?;
+        let fs_hz: f64 = reader.one()?;
+        if !(1.0..=10_000.0).contains(&fs_hz) {
+            return Err(StateError::Value("sampling rate"));
+        }
+        let mut hrv = Self::new(fs_hz);
+        hrv.window = reader.one()?;
+        (hrv.count, hrv.pairs, hrv.beyond) = (reader.one()?, reader.one()?, reader.one()?);
+        (hrv.mean_s, hrv.squares, hrv.differences) = (reader.one()?, reader.one()?, reader.one()?);
+        let before_s: f64 = reader.one()?;
+        hrv.before_s = (!before_s.is_nan()).then_some(before_s);
+        let (last, normal) = (reader.one::<u64>()?, reader.one::<u8>()? != 0);
+        hrv.last = (last != u64::MAX).then_some((last, normal));
+        reader.finish()?;
+        if ![hrv.mean_s, hrv.squares, hrv.differences].iter().all(|sum| sum.is_finite()) {
+            return Err(StateError::Value("sums of a window"));
+        }
+        Ok(hrv)
     }
 
     fn close(&mut self, length: u64) -> HrvWindow {

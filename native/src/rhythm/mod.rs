@@ -13,6 +13,7 @@ mod monitor;
 mod queue;
 mod respiration;
 mod rules;
+mod shape;
 mod state;
 mod vf;
 
@@ -22,6 +23,7 @@ pub use hrv::{Hrv, HrvWindow};
 pub use limits::{ConfigError, RhythmLimits};
 pub use monitor::RhythmMonitor;
 pub use respiration::{Respiration, RespirationRate};
+pub use shape::{Shape, Shapes};
 pub use vf::{VfDetector, WaveformSecond};
 
 /// What is alarmed on. Numbers are stable: they are stored.

@@ -10,6 +10,8 @@ use crate::ecg::{Beat, BeatLabel};
 
 /// Beats over which a rate must be back inside its limit before its alarm clears.
 const CLEARING: usize = 5;
+/// ... and for how long without a break, seconds: a rate that hovers about its limit is one alarm, not thirteen.
+const CLEARING_S: f64 = 15.0;
 /// Beats without a pause after which asystole and pause clear.
 const RECOVERED: u8 = 3;
 /// Beats that are not ventricular, one after the other, that end a ventricular tachycardia.
@@ -247,7 +249,7 @@ impl RhythmMonitor {
         }
     }
 
-    /// Raises on a run beyond the limit, clears when five beats are inside it by the margin.
+    /// Raises on a run beyond the limit, clears when the rate has been inside it by the margin for 15 seconds.
     fn rate_rule(
         &mut self,
         rule: RhythmRule,
@@ -266,9 +268,14 @@ impl RhythmMonitor {
         let beyond = |rate: f64| if low { rate < limit } else { rate > limit };
         let inside = |rate: f64| if low { rate >= limit + margin } else { rate <= limit - margin };
         let found = |run: Run| Finding { value: run.rate_bpm, limit, first: run.first, last: run.last };
+        let clearing = self.samples(CLEARING_S);
         let latch = &mut self.latches[rule as usize];
         if latch.active() {
-            if let Some(run) = cleared_by.filter(|run| inside(run.rate_bpm)) {
+            let run = cleared_by.filter(|run| inside(run.rate_bpm));
+            latch.inside = run.map(|run| latch.inside.unwrap_or(run.last));
+            if let (Some(run), Some(since)) = (run, latch.inside)
+                && run.last - since >= clearing
+            {
                 latch.clear(rule, run.last, found(run), out);
             }
         } else if let Some(run) = raised_by.filter(|run| beyond(run.rate_bpm)) {

@@ -5,6 +5,12 @@
 
 use std::collections::VecDeque;
 
+use crate::state::{Reader, StateError, Writer};
+
+const KIND: [u8; 4] = *b"RESP";
+const VERSION: u16 = 1;
+/// Beats at most: 32 s at 300/min.
+const MOST: usize = 160;
 /// Seconds of beats.
 const WINDOW_S: f64 = 32.0;
 /// Frequencies, Hz.
@@ -33,10 +39,50 @@ pub struct RespirationRate {
 impl Respiration {
     /// Takes a beat at `time_s`: interval to the one before, NaN across invalid signal or at ectopy; size of its QRS.
     pub fn push(&mut self, time_s: f64, interval_s: f64, size: f64) {
-        self.beats.push_back([time_s, interval_s, size]);
-        while self.beats.front().is_some_and(|beat| beat[0] < time_s - WINDOW_S) {
+        if !time_s.is_finite() {
+            return;
+        }
+        // Single precision, so that a restart in between changes nothing.
+        self.beats.push_back([time_s, f64::from(interval_s as f32), f64::from(size as f32)]);
+        while self.beats.len() > MOST || self.beats.front().is_some_and(|beat| beat[0] < time_s - WINDOW_S) {
             self.beats.pop_front();
         }
+    }
+
+    /// Appends the state; intervals and sizes as single precision.
+    pub fn write(&self, writer: &mut Writer) {
+        writer.one(self.beats.len() as u8);
+        for beat in &self.beats {
+            writer.one(beat[0]).put(&[beat[1] as f32, beat[2] as f32]);
+        }
+    }
+
+    /// Reads the state back.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let mut beats = VecDeque::new();
+        for _ in 0..reader.one::<u8>()? {
+            let (time_s, rest) = (reader.one::<f64>()?, [reader.one::<f32>()?, reader.one::<f32>()?]);
+            if !time_s.is_finite() {
+                return Err(StateError::Value("time of a beat"));
+            }
+            beats.push_back([time_s, rest[0].into(), rest[1].into()]);
+        }
+        Ok(Self { beats })
+    }
+
+    /// State as bytes, at most 2.5 KiB.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut writer = Writer::new(KIND, VERSION);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// The estimator that wrote these bytes.
+    pub fn restore(snapshot: &[u8]) -> Result<Self, StateError> {
+        let mut reader = Reader::open(snapshot, KIND, VERSION)?;
+        let respiration = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(respiration)
     }
 
     /// The rate over the last half minute; absent without enough beats.
@@ -78,27 +124,31 @@ fn tamed(series: &[(f64, f64)]) -> Vec<(f64, f64)> {
     series.iter().map(|&(t, value)| (t, clipped(value) - mean - slope * (t - mean_t))).collect()
 }
 
-/// Adds the Lomb-Scargle power of a series, scaled to a total of 1.
+/// Adds the Lomb-Scargle power of a series, scaled to a total of 1: the least-squares fit of a sine and a cosine at each
+/// frequency. Sines and cosines of the next frequency come by one rotation, which spares most of the time.
 fn add_power(series: &[(f64, f64)], power: &mut [f64; STEPS]) {
+    let angle = |hz: f64, t: f64| (std::f64::consts::TAU * hz * t).sin_cos();
+    let origin = series.first().map_or(0.0, |point| point.0);
+    let mut waves: Vec<[f64; 4]> = series
+        .iter()
+        .map(|&(t, _)| {
+            let ((sin, cos), (turn_sin, turn_cos)) = (angle(LOWEST_HZ, t - origin), angle(STEP_HZ, t - origin));
+            [sin, cos, turn_sin, turn_cos]
+        })
+        .collect();
     let mut own = [0.0; STEPS];
-    for (step, own) in own.iter_mut().enumerate() {
-        let omega = std::f64::consts::TAU * (LOWEST_HZ + STEP_HZ * step as f64);
-        let (mut sin2, mut cos2) = (0.0, 0.0);
-        for (t, _) in series {
-            let (sin, cos) = (2.0 * omega * t).sin_cos();
-            sin2 += sin;
-            cos2 += cos;
-        }
-        let shift = sin2.atan2(cos2) / (2.0 * omega);
-        let (mut ys, mut yc, mut ss, mut cc) = (0.0, 0.0, 0.0, 0.0);
-        for &(t, value) in series {
-            let (sin, cos) = (omega * (t - shift)).sin_cos();
+    for own in &mut own {
+        let [mut ys, mut yc, mut ss, mut cc, mut sc] = [0.0; 5];
+        for (wave, &(_, value)) in waves.iter_mut().zip(series) {
+            let [sin, cos, turn_sin, turn_cos] = *wave;
             ys += value * sin;
             yc += value * cos;
             ss += sin * sin;
             cc += cos * cos;
+            sc += sin * cos;
+            (wave[0], wave[1]) = (sin * turn_cos + cos * turn_sin, cos * turn_cos - sin * turn_sin);
         }
-        *own = yc * yc / f64::max(cc, 1e-9) + ys * ys / f64::max(ss, 1e-9);
+        *own = (yc * yc * ss + ys * ys * cc - 2.0 * yc * ys * sc) / f64::max(cc * ss - sc * sc, 1e-9);
     }
     let total: f64 = own.iter().sum();
     if total > 0.0 {

@@ -7,6 +7,8 @@ use crate::state::{Reader, StateError, Writer};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Latch {
     pub onset: Option<u64>,
+    /// Since when what would clear it has held without a break.
+    pub inside: Option<u64>,
 }
 
 /// What a rule has measured, and on what.
@@ -26,7 +28,7 @@ impl Latch {
     /// Raises the rule at `onset` unless it is raised.
     pub fn raise(&mut self, rule: RhythmRule, onset: u64, decided: u64, found: Finding, out: &mut Vec<RhythmEvent>) {
         if self.onset.is_none() {
-            self.onset = Some(onset);
+            *self = Self { onset: Some(onset), inside: None };
             out.push(event(rule, true, onset, decided, found));
         }
     }
@@ -39,12 +41,12 @@ impl Latch {
     }
 
     pub fn write(self, writer: &mut Writer) {
-        writer.one(self.onset.map_or(u64::MAX, |onset| onset));
+        writer.put(&[self.onset.unwrap_or(u64::MAX), self.inside.unwrap_or(u64::MAX)]);
     }
 
     pub fn read(reader: &mut Reader) -> Result<Self, StateError> {
-        let onset: u64 = reader.one()?;
-        Ok(Self { onset: (onset != u64::MAX).then_some(onset) })
+        let known = |position: u64| (position != u64::MAX).then_some(position);
+        Ok(Self { onset: known(reader.one()?), inside: known(reader.one()?) })
     }
 }
 

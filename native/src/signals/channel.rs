@@ -9,6 +9,7 @@ use crate::wire::{Body, Frame, Reading, SignalKind, kind_of, signal_name};
 use super::anchors::{Anchor, Anchors};
 use super::confirm::Witness;
 use super::lead::Lead;
+use super::limits::Limits;
 use super::numeric::Numeric;
 use super::order::{Sequencer, Turn};
 use super::output::{AnswersEvent, Event, Origin, Output, ReadingEvent};
@@ -47,6 +48,8 @@ pub struct Channel {
     /// Order within the current boot.
     pub order: Sequencer,
     anchors: Anchors,
+    /// What the patient is watched for; kept by the patient.
+    pub limits: Arc<Limits>,
     detectors: Detectors,
     /// It follows an upload beside the live channel.
     pub past: bool,
@@ -72,6 +75,7 @@ impl Channel {
             silence: Silence::new(),
             order: Sequencer::default(),
             anchors: Anchors::default(),
+            limits: Arc::default(),
             detectors,
             past: false,
         }
@@ -145,6 +149,7 @@ impl Channel {
             boot: self.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            limits: &self.limits,
             offset_ns: turn.offset_ns,
             log_seq,
             log_ns,
@@ -155,7 +160,7 @@ impl Channel {
         }
         match (&mut self.detectors, &frame.body) {
             (Detectors::Lead(lead), Body::Wave(wave)) => {
-                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample)));
+                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample, at.limits)));
                 lead.process(wave, frame.first_sample, turn.missing, &at, out);
             }
             (Detectors::Pulse(pulse), Body::Wave(wave)) => {
@@ -163,7 +168,7 @@ impl Channel {
                 pulse.process(wave, frame.first_sample, turn.missing, &at, out);
             }
             (Detectors::Numeric(numeric), Body::Readings(readings)) => {
-                numeric.process(readings, frame.seq, frame.first_sample, &at, out);
+                numeric.process(frame, readings, &at, out);
             }
             _ => {}
         }
@@ -176,6 +181,7 @@ impl Channel {
             boot: frame.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            limits: &self.limits,
             offset_ns,
             log_seq: frame.log_seq,
             log_ns: frame.log_ns,
@@ -194,6 +200,7 @@ impl Channel {
             boot: self.boot,
             signal: signal_name(self.signal),
             anchors: &self.anchors,
+            limits: &self.limits,
             offset_ns: 0,
             log_seq: place.0,
             log_ns: place.1,
@@ -216,7 +223,30 @@ impl Channel {
         self.finish((frame.log_seq, frame.log_ns), out);
         let detectors = std::mem::replace(&mut self.detectors, Detectors::None);
         let (segments, silence) = (std::mem::take(&mut self.segments), self.silence);
-        *self = Self { segments, silence, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
+        let limits = self.limits.clone();
+        *self =
+            Self { segments, silence, limits, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
+    }
+
+    /// The patient is watched for something else from here on; `place` is that of the command.
+    pub fn set_limits(&mut self, limits: Arc<Limits>, (log_seq, log_ns): (u64, i64), out: &mut Output) {
+        self.limits = limits;
+        let at = Place {
+            device: &self.device,
+            boot: self.boot,
+            signal: signal_name(self.signal),
+            anchors: &self.anchors,
+            limits: &self.limits,
+            offset_ns: 0,
+            log_seq,
+            log_ns,
+            silent: false,
+        };
+        match &mut self.detectors {
+            Detectors::Lead(Some(lead)) => lead.set_limits(&self.limits),
+            Detectors::Numeric(numeric) => numeric.set_limits(self.last.0, &at, out),
+            _ => {}
+        }
     }
 
     /// What this signal saw of the heart.

@@ -26,10 +26,12 @@ pub enum Fact {
     BaselinePct,
     /// Lowest SpO2, %.
     NadirPct,
+    /// `log_seq` of the command that set the limits; absent for the defaults.
+    LimitsVersion,
 }
 
 /// How many there are.
-const FACTS: usize = 10;
+const FACTS: usize = 11;
 
 impl Fact {
     /// All, in the order of their names in a body.
@@ -44,6 +46,7 @@ impl Fact {
         (Self::HeldS, "held_s"),
         (Self::BaselinePct, "baseline_pct"),
         (Self::NadirPct, "nadir_pct"),
+        (Self::LimitsVersion, "limits_version"),
     ];
 }
 

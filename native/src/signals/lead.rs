@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 
 use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, reason};
-use crate::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor, VfDetector, WaveformSecond};
+use crate::rhythm::{RhythmEvent, RhythmMonitor, Shapes, VfDetector, WaveformSecond};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::{LEAD_OFF, Wave};
 
+use super::derived::Derived;
 use super::evidence::{Evidence, Fact};
+use super::limits::Limits;
 use super::output::{BeatRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
 use super::train::Train;
@@ -28,6 +30,10 @@ pub struct Lead {
     detector: QrsDetector,
     rhythm: RhythmMonitor,
     vf: VfDetector,
+    shapes: Shapes,
+    derived: Derived,
+    /// Rates are stored next when everything before this sample has been judged.
+    next_rate: u64,
     /// Beats in event time, for findings of other leads.
     pub train: Train,
     /// First sample (the detector's own count) and quality in hundredths of the last seconds.
@@ -48,11 +54,11 @@ impl Lead {
     /// Starts at the stream's sample `base`.
     ///
     /// # Panics
-    /// Never: the validator lets only rates through that the detectors take.
-    pub fn new(fs_mhz: u32, base: u64) -> Self {
+    /// Never: the validator lets only rates through that the detectors take, and limits were checked with their command.
+    pub fn new(fs_mhz: u32, base: u64, limits: &Limits) -> Self {
         let fs_hz = f64::from(fs_mhz) / 1000.0;
         let detector = QrsDetector::new(fs_hz).expect("the validator checked the rate");
-        let rhythm = RhythmMonitor::new(fs_hz, RhythmLimits::default()).expect("the validator checked the rate");
+        let rhythm = RhythmMonitor::new(fs_hz, limits.rhythm).expect("rate and limits were checked");
         let vf = VfDetector::new(fs_hz).expect("the validator checked the rate");
         Self {
             fs_mhz,
@@ -60,6 +66,9 @@ impl Lead {
             detector,
             rhythm,
             vf,
+            shapes: Shapes::new(fs_hz),
+            derived: Derived::new(fs_mhz),
+            next_rate: 0,
             train: Train::default(),
             quality: VecDeque::new(),
             last_beat: None,
@@ -72,7 +81,7 @@ impl Lead {
         let too_long = missing > RESTART_GAP_S * u64::from(self.fs_mhz) / 1000;
         if wave.fs_mhz != self.fs_mhz || too_long {
             self.close(at, out);
-            *self = Self::new(wave.fs_mhz, first_sample);
+            *self = Self::new(wave.fs_mhz, first_sample, at.limits);
         } else if missing > 0 {
             self.skip(missing, at, out);
         }
@@ -86,19 +95,37 @@ impl Lead {
             }
             return;
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.counts.clear();
-        scratch.counts.extend(wave.counts());
-        self.mark_invalid(&scratch.counts, first_sample);
-        self.detector.push_i16(&scratch.counts, &mut scratch.found);
-        let value = |&count| if count == INVALID { f64::NAN } else { f64::from(count) * wave.lsb };
-        self.vf.push(scratch.counts.iter().map(value), &mut scratch.seconds);
-        for second in scratch.seconds.drain(..).filter(VfDetector::fibrillatory) {
+        out.counts.samples += wave.len() as u64;
+        let mut counts = std::mem::take(&mut self.scratch.counts);
+        counts.clear();
+        counts.extend(wave.counts());
+        self.mark_invalid(&counts, first_sample);
+        let mut rest = &counts[..];
+        while !rest.is_empty() {
+            // In steps that end where whole seconds of the stream do: nothing depends on the length of frames.
+            let second = u64::from(self.fs_mhz) / 1000;
+            let step = (second - self.detector.samples() % second).min(rest.len() as u64);
+            let (now, later) = rest.split_at(step as usize);
+            self.push(now, wave.lsb, at, out);
+            rest = later;
+        }
+        self.scratch.counts = counts;
+    }
+
+    fn push(&mut self, counts: &[i16], lsb: f64, at: &Place<'_>, out: &mut Output) {
+        self.detector.push_i16(counts, &mut self.scratch.found);
+        let value = |&count: &i16| if count == INVALID { f64::NAN } else { f64::from(count) * lsb };
+        self.shapes.push(counts.iter().map(|count| value(count) as f32));
+        self.vf.push(counts.iter().map(value), &mut self.scratch.seconds);
+        for second in self.scratch.seconds.drain(..).filter(VfDetector::fibrillatory) {
             self.rhythm.fibrillation(second.first(&self.vf), second.end);
         }
-        self.scratch = scratch;
-        out.counts.samples += wave.len() as u64;
         self.collect(at, out);
+    }
+
+    /// Changes what is watched for. What is raised stays until the new limits clear it.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.rhythm.set_limits(limits.rhythm).expect("limits were checked with their command");
     }
 
     /// The device has started anew: what is pending becomes certain now.
@@ -117,6 +144,8 @@ impl Lead {
         self.rhythm.invalid(first, first + samples);
         self.detector.gap(samples, &mut self.scratch.found);
         self.vf.gap(samples);
+        self.shapes.gap(samples);
+        self.derived.interrupt();
         self.collect(at, out);
         self.last_beat = None; // an interval across a gap is no RR interval
     }
@@ -148,9 +177,11 @@ impl Lead {
                 log_ns: at.log_ns,
             });
             self.last_beat = Some(sample);
+            let shape = self.shapes.beat(beat.sample);
             if beat.confidence >= SURE && beat.label != BeatLabel::Unclassifiable {
-                self.train.push(ts, 1.0);
+                self.train.push(ts, shape.map_or(1.0, |shape| shape.size));
             }
+            self.derived.beat(beat, shape, self.base, at, out);
         }
         self.train.advance(at.anchors.locate(self.base + self.detector.certain_until()).1, at.log_ns);
         for second in &scratch.found.quality {
@@ -160,7 +191,15 @@ impl Lead {
             self.quality.push_back((second.first_sample, (100.0 * second.quality).round() as u8));
         }
         self.rhythm.beats(&scratch.found.beats);
-        self.rhythm.advance(self.detector.certain_until(), &mut scratch.events);
+        let certain_until = self.detector.certain_until();
+        while self.next_rate <= certain_until {
+            self.rhythm.advance(self.next_rate, &mut scratch.events);
+            let second = u64::from(self.fs_mhz) / 1000;
+            let quality = self.quality_of(self.next_rate.saturating_sub(10 * second), self.next_rate);
+            self.derived.rates(self.next_rate, quality, &self.rhythm, self.base, at, out);
+            self.next_rate = self.derived.next_rate(self.next_rate);
+        }
+        self.rhythm.advance(certain_until, &mut scratch.events);
         // Gaps have rows of their own, with their exact bounds.
         for second in scratch.found.quality.iter().filter(|second| second.reasons & !reason::GAP != 0) {
             let first = self.base + second.first_sample;
@@ -186,7 +225,7 @@ impl Lead {
             value: event.value,
             limit: event.limit,
             evidence_ns: (time(event.evidence_first), time(event.evidence_last)),
-            evidence: self.evidence(&event),
+            evidence: self.evidence(&event, at),
             sample_ns: time(event.decided),
             stored: false,
             log_seq: at.log_seq,
@@ -195,16 +234,21 @@ impl Lead {
     }
 
     /// Beats and signal quality of the stretch on which a finding stands.
-    fn evidence(&self, event: &RhythmEvent) -> Evidence {
+    fn evidence(&self, event: &RhythmEvent, at: &Place<'_>) -> Evidence {
         let (first, last) = (event.evidence_first, event.evidence_last);
         let (beats, ventricular) = self.rhythm.beats_between(first, last);
+        let mut evidence = at.evidence();
+        evidence.set(Fact::Beats, beats.into()).set(Fact::VentricularBeats, ventricular.into());
+        evidence.set(Fact::Quality, self.quality_of(first, last));
+        evidence
+    }
+
+    /// Mean quality of the seconds of a stretch; NaN where none is known.
+    fn quality_of(&self, first: u64, last: u64) -> f64 {
         let second = u64::from(self.fs_mhz) / 1000;
         let known = self.quality.iter().filter(|(start, _)| start + second > first && *start <= last);
         let (count, sum) = known.fold((0.0, 0.0), |(count, sum), (_, value)| (count + 1.0, sum + f64::from(*value)));
-        let mut evidence = Evidence::default();
-        evidence.set(Fact::Beats, beats.into()).set(Fact::VentricularBeats, ventricular.into());
-        evidence.set(Fact::Quality, (sum / count).round() / 100.0);
-        evidence
+        (sum / count).round() / 100.0
     }
 
     fn quality(reason: &'static str, value: f64, first: u64, samples: u64, at: &Place<'_>, out: &mut Output) {
@@ -217,7 +261,9 @@ impl Lead {
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.fs_mhz).one(self.base).one(self.last_beat.map_or(0, |sample| sample + 1));
         writer.part(&self.detector.snapshot()).part(&self.rhythm.snapshot());
-        writer.part(&self.vf.snapshot());
+        writer.part(&self.vf.snapshot()).one(self.next_rate);
+        self.shapes.write(writer);
+        self.derived.write(writer);
         self.train.write(writer);
         writer.one(self.quality.len() as u8);
         for (first, value) in &self.quality {
@@ -230,13 +276,15 @@ impl Lead {
         let (fs_mhz, base, last_beat) = (reader.one()?, reader.one()?, reader.one::<u64>()?);
         let detector = QrsDetector::restore(reader.part()?)?;
         let rhythm = RhythmMonitor::restore(reader.part()?)?;
-        let (vf, train) = (VfDetector::restore(reader.part()?)?, Train::read(reader)?);
+        let (vf, next_rate) = (VfDetector::restore(reader.part()?)?, reader.one()?);
+        let (shapes, derived, train) = (Shapes::read(reader)?, Derived::read(reader, fs_mhz)?, Train::read(reader)?);
         let mut quality = VecDeque::new();
         for _ in 0..reader.one::<u8>()? {
             quality.push_back((reader.one()?, reader.one()?));
         }
         let last_beat = last_beat.checked_sub(1);
-        Ok(Self { fs_mhz, base, detector, rhythm, vf, train, quality, last_beat, scratch: Scratch::default() })
+        let scratch = Scratch::default();
+        Ok(Self { fs_mhz, base, detector, rhythm, vf, shapes, derived, next_rate, train, quality, last_beat, scratch })
     }
 }
 

@@ -8,10 +8,12 @@ mod channel;
 mod clock;
 mod codec;
 mod confirm;
+mod derived;
 mod device;
 mod evidence;
 mod hole;
 mod lead;
+mod limits;
 mod monitor;
 mod numeric;
 mod order;
@@ -27,8 +29,9 @@ mod train;
 pub use budget::Rate;
 pub use evidence::{Evidence, Fact};
 pub use hole::LIMIT_NS as HOLE_LIMIT_NS;
+pub use limits::check_threshold;
 pub use monitor::{Config, Signals};
 pub use output::{
-    AnswersEvent, BeatRow, ClockRow, Counts, DesaturationRow, Detection, Event, LateRow, ObservationRow, Observed,
-    Origin, Output, QualityRow, ReadingEvent, WaveRow, WithheldRow,
+    AnswersEvent, BeatRow, ClockRow, Counts, DerivedRow, DesaturationRow, Detection, Event, LateRow, ObservationRow,
+    Observed, Origin, Output, QualityRow, ReadingEvent, WaveRow, WithheldRow,
 };

@@ -11,6 +11,7 @@ use super::confirm::Confirm;
 use super::device::Device;
 use super::evidence::Evidence;
 use super::hole::Hole;
+use super::limits::Limits;
 use super::order::Verdict;
 use super::output::{ClockRow, Detection, Event, Output};
 use super::past::Past;
@@ -18,7 +19,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -81,6 +82,8 @@ pub struct Signals {
     past: Past,
     /// Rhythm findings that other signals are asked about.
     confirm: Confirm,
+    /// What the patient is watched for.
+    limits: Arc<Limits>,
 }
 
 impl Signals {
@@ -95,6 +98,7 @@ impl Signals {
             hole: None,
             past: Past::default(),
             confirm: Confirm::default(),
+            limits: Arc::default(),
         }
     }
 
@@ -214,6 +218,11 @@ impl Signals {
                 if let Some(standing) = self.channels[index].silence.disarm() {
                     self.silence(index, standing, false, 0, (command.log_seq, command.log_ns), out);
                 }
+            }
+        }
+        if Arc::make_mut(&mut self.limits).apply(command) {
+            for channel in &mut self.channels {
+                channel.set_limits(self.limits.clone(), (command.log_seq, command.log_ns), out);
             }
         }
         out.events.push(Event::Command(command.clone()));
@@ -343,7 +352,9 @@ impl Signals {
             let oldest = (0..MAX_CHANNELS).min_by_key(|&index| self.channels[index].seen_ns).unwrap_or(0);
             self.channels.remove(oldest);
         }
-        self.channels.push(Channel::new(frame.device.as_str().into(), frame.signal, frame.boot));
+        let mut channel = Channel::new(frame.device.as_str().into(), frame.signal, frame.boot);
+        channel.limits = self.limits.clone();
+        self.channels.push(channel);
         self.channels.len() - 1
     }
 
@@ -368,6 +379,7 @@ impl Signals {
         }
         self.past.write(&mut writer);
         self.confirm.write(&mut writer);
+        self.limits.write(&mut writer);
         writer.finish()
     }
 
@@ -389,6 +401,10 @@ impl Signals {
         }
         signals.past = Past::read(&mut reader)?;
         signals.confirm = Confirm::read(&mut reader)?;
+        signals.limits = Arc::new(Limits::read(&mut reader)?);
+        for channel in &mut signals.channels {
+            channel.limits = signals.limits.clone();
+        }
         reader.finish()?;
         Ok(signals)
     }

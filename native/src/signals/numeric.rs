@@ -1,12 +1,13 @@
 //! Readings of one device: steps that nobody believes, desaturations and low-saturation alarms.
 
-use crate::oximetry::{Desaturation, DesaturationDetector, DesaturationKind, SpO2AlarmEvent, SpO2Alarms, SpO2Limits};
+use crate::oximetry::{DesaturationKind, Profile, SpO2Output, SpO2Series};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::proto::Code;
-use crate::wire::{LEAD_OFF, Reading, facts_of};
+use crate::wire::{Frame, LEAD_OFF, Reading, facts_of};
 
-use super::evidence::{Evidence, Fact};
-use super::output::{DesaturationRow, Detection, Event, Output, QualityRow};
+use super::evidence::Fact;
+use super::limits::Limits;
+use super::output::{DerivedRow, DesaturationRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
 
 /// Grid of the SpO2 series: one value a second, the first of each second counts.
@@ -21,12 +22,22 @@ const AFTER_STEP: i64 = 120;
 /// Missing seconds that are fed as "no reading"; the rest of a longer silence only moves the grid.
 const MAX_MISSING: i64 = 300;
 
+/// Readings of other codes bring the series forward to so many seconds before them: a reading may be that late.
+const PATIENCE: i64 = 5;
+/// Indices are stored so often, s: of the rolling hour, and of the night.
+const HOUR_EVERY: i64 = 600;
+const NIGHT_EVERY: i64 = 3600;
+/// Nights begin at noon UTC, so that a night's sleep is one night from Lisbon to Athens.
+const NOON_S: i64 = 12 * 3600;
+const DAY_S: i64 = 24 * 3600;
+
 /// The SpO2 series on its grid: second `index` began at `origin_ns + index s`.
-struct SpO2Series {
+struct Saturation {
     origin_ns: i64,
     next: i64,
-    detector: DesaturationDetector,
-    alarms: SpO2Alarms,
+    series: SpO2Series,
+    /// Since this event time, s, the night is counted.
+    night_s: i64,
 }
 
 /// State of all readings of one device.
@@ -34,20 +45,33 @@ struct SpO2Series {
 pub struct Numeric {
     /// Last value of each code: (code, event time, canonical value).
     last: Vec<(Code, i64, f64)>,
-    spo2: Option<SpO2Series>,
+    spo2: Option<Box<Saturation>>,
 }
 
 impl Numeric {
     /// Takes the readings of a frame whose turn has come.
-    pub fn process(&mut self, readings: &[Reading], seq: u64, first_sample: u64, at: &Place<'_>, out: &mut Output) {
-        for (reading, index) in readings.iter().zip(first_sample..) {
+    pub fn process(&mut self, frame: &Frame, readings: &[Reading], at: &Place<'_>, out: &mut Output) {
+        for (reading, index) in readings.iter().zip(frame.first_sample..) {
             if at.silent {
                 continue;
             }
-            self.step(reading, seq, index, at, out);
+            self.step(reading, frame.seq, index, at, out);
             if reading.code == Code::Spo2 {
-                self.spo2(reading, seq, at, out);
+                self.spo2(reading, frame, at, out);
+            } else if let Some(spo2) = &mut self.spo2 {
+                // The device goes on, its oximeter does not: that is missing data, and never waits for a reading.
+                let index = spo2.index(reading.device_ns.saturating_add(at.offset_ns)) - PATIENCE;
+                spo2.miss((index - spo2.next).min(MAX_MISSING), frame.seq, at, out);
             }
+        }
+    }
+
+    /// Changes what is watched for; `seq` is the device's last frame.
+    pub fn set_limits(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
+        if let Some(spo2) = &mut self.spo2 {
+            let mut found = SpO2Output::default();
+            spo2.series.set_limits(at.limits.spo2, &mut found.alarms).expect("limits were checked with their command");
+            spo2.report(&found, seq, at, out);
         }
     }
 
@@ -79,27 +103,24 @@ impl Numeric {
         });
     }
 
-    fn spo2(&mut self, reading: &Reading, seq: u64, at: &Place<'_>, out: &mut Output) {
+    fn spo2(&mut self, reading: &Reading, frame: &Frame, at: &Place<'_>, out: &mut Output) {
         let value = if reading.status & LEAD_OFF == 0 { reading.canonical } else { f64::NAN };
         let ts = reading.device_ns.saturating_add(at.offset_ns);
-        let series = self.spo2.get_or_insert_with(|| SpO2Series::new(ts));
-        let index = (ts - series.origin_ns).div_euclid(SECOND_NS);
-        let mut missing = index - series.next;
+        let spo2 = self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at.limits)));
+        let mut missing = spo2.index(ts) - spo2.next;
         if missing < -MAX_BACKWARDS {
             // The device clock was set back. What follows is new, and must not be ignored until the clock has caught up.
             missing = AFTER_STEP;
-            series.origin_ns = ts - (series.next + missing) * SECOND_NS;
+            spo2.origin_ns = ts - (spo2.next + missing) * SECOND_NS;
         }
         if missing < 0 {
             return; // a second reading of the same second: the first counts
         }
         let fed = missing.min(MAX_MISSING);
-        for _ in 0..fed {
-            series.push(f64::NAN, seq, at, out);
-        }
+        spo2.miss(fed, frame.seq, at, out);
         // Moving the origin keeps the detector's sample count and device time in step over a long silence.
-        series.origin_ns += (missing - fed) * SECOND_NS;
-        series.push(value, seq, at, out);
+        spo2.origin_ns += (missing - fed) * SECOND_NS;
+        spo2.push(value, frame.seq, at, out);
     }
 
     /// Appends the state.
@@ -110,8 +131,7 @@ impl Numeric {
         }
         writer.one(u8::from(self.spo2.is_some()));
         if let Some(series) = &self.spo2 {
-            writer.put(&[series.origin_ns, series.next]);
-            writer.part(&series.detector.snapshot()).part(&series.alarms.snapshot());
+            writer.put(&[series.origin_ns, series.next, series.night_s]).part(&series.series.snapshot());
         }
     }
 
@@ -123,36 +143,92 @@ impl Numeric {
             numeric.last.push((code, reader.one()?, reader.one()?));
         }
         if reader.one::<u8>()? != 0 {
-            let (origin_ns, next) = (reader.one()?, reader.one()?);
-            let detector = DesaturationDetector::restore(reader.part()?)?;
-            let alarms = SpO2Alarms::restore(reader.part()?)?;
-            numeric.spo2 = Some(SpO2Series { origin_ns, next, detector, alarms });
+            let (origin_ns, next, night_s) = (reader.one()?, reader.one()?, reader.one()?);
+            let series = SpO2Series::restore(reader.part()?)?;
+            numeric.spo2 = Some(Box::new(Saturation { origin_ns, next, series, night_s }));
         }
         Ok(numeric)
     }
 }
 
-impl SpO2Series {
-    fn new(origin_ns: i64) -> Self {
-        let detector = DesaturationDetector::new(FS_HZ, DROP).expect("constants are in range");
-        let alarms = SpO2Alarms::new(FS_HZ, SpO2Limits::default()).expect("constants are in range");
-        Self { origin_ns, next: 0, detector, alarms }
+impl Saturation {
+    fn new(origin_ns: i64, averaging_s: f32, limits: &Limits) -> Self {
+        let averaging_s = (averaging_s > 0.0).then_some(f64::from(averaging_s));
+        let series = SpO2Series::new(FS_HZ, Profile::Standard, limits.spo2, averaging_s);
+        let series = series.expect("limits were checked with their command");
+        Self { origin_ns, next: 0, series, night_s: night_of(origin_ns) }
     }
 
     fn time(&self, index: u64) -> i64 {
         self.origin_ns.saturating_add(index as i64 * SECOND_NS)
     }
 
-    fn push(&mut self, value: f64, seq: u64, at: &Place<'_>, out: &mut Output) {
-        let (mut falls, mut alarms) = (Vec::new(), Vec::new());
-        self.detector.push(&[value], &mut falls);
-        self.alarms.push(&[value], &mut alarms);
-        self.next += 1;
-        self.report(&falls, &alarms, seq, at, out);
+    fn index(&self, ts: i64) -> i64 {
+        (ts - self.origin_ns).div_euclid(SECOND_NS)
     }
 
-    fn report(&self, falls: &[Desaturation], alarms: &[SpO2AlarmEvent], seq: u64, at: &Place<'_>, out: &mut Output) {
-        for fall in falls {
+    /// So many seconds came without a reading.
+    fn miss(&mut self, seconds: i64, seq: u64, at: &Place<'_>, out: &mut Output) {
+        for _ in 0..seconds {
+            self.push(f64::NAN, seq, at, out);
+        }
+    }
+
+    fn push(&mut self, value: f64, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let mut found = SpO2Output::default();
+        self.series.push(&[value], &mut found);
+        self.next += 1;
+        self.report(&found, seq, at, out);
+        self.indices(seq, at, out);
+    }
+
+    /// Rows of the rolling hour and of the night, when they are due.
+    fn indices(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let end_s = self.time(self.next as u64).div_euclid(SECOND_NS);
+        if self.next % HOUR_EVERY == 0 {
+            self.rows("hour", self.next.min(3600), end_s, seq, at, out);
+        }
+        let night_s = night_of(end_s * SECOND_NS);
+        if self.next % NIGHT_EVERY == 0 || night_s != self.night_s {
+            self.rows("night", end_s - self.night_s, end_s, seq, at, out);
+        }
+        if night_s != self.night_s {
+            self.series.begin_night();
+            self.night_s = night_s;
+        }
+    }
+
+    fn rows(&self, scope: &'static str, window_s: i64, end_s: i64, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let found = if scope == "night" { self.series.night() } else { self.series.hour() };
+        if found.valid_h == 0.0 {
+            return;
+        }
+        let window_s = window_s as f64;
+        let values = [
+            ("odi3", found.odi[0], "/h"),
+            ("odi4", found.odi[1], "/h"),
+            ("t90", found.time_below_pct[0], "%"),
+            ("t88", found.time_below_pct[1], "%"),
+            ("t85", found.time_below_pct[2], "%"),
+            ("hypoxic_burden", found.burden_pct_min_per_h, "%.min/h"),
+            ("spo2_mean", found.mean_pct, "%"),
+            ("spo2_lowest", found.lowest_pct, "%"),
+        ];
+        out.derived.extend(values.map(|(code, value, unit)| DerivedRow {
+            ts: end_s * SECOND_NS,
+            origin: at.origin(seq),
+            code,
+            scope,
+            value,
+            unit,
+            window_s,
+            quality: (found.valid_h * 3600.0 / window_s).min(1.0),
+            log_ns: at.log_ns,
+        }));
+    }
+
+    fn report(&self, found: &SpO2Output, seq: u64, at: &Place<'_>, out: &mut Output) {
+        for fall in &found.desaturations {
             out.desaturations.push(DesaturationRow {
                 ts: self.time(fall.onset),
                 origin: at.origin(seq),
@@ -170,7 +246,7 @@ impl SpO2Series {
             found.evidence.set(Fact::BaselinePct, fall.baseline).set(Fact::NadirPct, fall.nadir);
             out.events.push(Event::Detection(found));
         }
-        for alarm in alarms {
+        for alarm in &found.alarms {
             let span = (alarm.onset, alarm.decided, alarm.decided);
             let values = (alarm.value, alarm.limit);
             let mut found = self.detection(alarm.rule.name(), alarm.raised, span, values, seq, at);
@@ -200,11 +276,17 @@ impl SpO2Series {
             value,
             limit,
             evidence_ns: (onset_ns, self.time(end)),
-            evidence: Evidence::default(),
+            evidence: at.evidence(),
             sample_ns: self.time(decided),
             stored: false,
             log_seq: at.log_seq,
             log_ns: at.log_ns,
         }
     }
+}
+
+/// The noon before a moment, s.
+fn night_of(ts: i64) -> i64 {
+    let seconds = ts.div_euclid(SECOND_NS);
+    seconds - (seconds - NOON_S).rem_euclid(DAY_S)
 }

@@ -166,6 +166,29 @@ pub struct WithheldRow {
     pub witness: String,
 }
 
+/// A row of `derived`: what detectors make of a stretch of signal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DerivedRow {
+    /// Event time at which the stretch ends.
+    pub ts: i64,
+    /// Frame that decided.
+    pub origin: Origin,
+    /// What it is: `heart_rate`, `sdnn`, `odi3`, ...
+    pub code: &'static str,
+    /// `window`: the stretch alone; `hour`: a rolling hour; `night`: since noon UTC.
+    pub scope: &'static str,
+    /// The value; NaN where there is none.
+    pub value: f64,
+    /// UCUM.
+    pub unit: &'static str,
+    /// Length of the stretch, s.
+    pub window_s: f64,
+    /// Share of the stretch that is covered by what the value needs, or how clearly it stands out: 0 to 1.
+    pub quality: f64,
+    /// Log time.
+    pub log_ns: i64,
+}
+
 /// A row of `late_frames`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LateRow {
@@ -303,6 +326,8 @@ pub struct Output {
     pub quality: Vec<QualityRow>,
     /// Rows of `clock_segments`.
     pub clock_segments: Vec<ClockRow>,
+    /// Rows of `derived`.
+    pub derived: Vec<DerivedRow>,
     /// Rows of `withheld`.
     pub withheld: Vec<WithheldRow>,
     /// Rows of `late_frames`.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::anchors::Anchors;
+use super::evidence::{Evidence, Fact};
+use super::limits::Limits;
 use super::output::Origin;
 
 /// The deciding message and the signal that is being processed.
@@ -15,6 +17,8 @@ pub struct Place<'a> {
     pub signal: &'static str,
     /// Frames in time.
     pub anchors: &'a Anchors,
+    /// What the patient is watched for.
+    pub limits: &'a Limits,
     /// What is added to the device's time.
     pub offset_ns: i64,
     /// Deciding message.
@@ -29,5 +33,14 @@ impl Place<'_> {
     /// The origin of a row of frame `seq`.
     pub fn origin(&self, seq: u64) -> Origin {
         Origin { device: self.device.clone(), boot: self.boot, signal: self.signal, seq }
+    }
+
+    /// Evidence of a finding under the patient's limits.
+    pub fn evidence(&self) -> Evidence {
+        let mut evidence = Evidence::default();
+        if self.limits.version > 0 {
+            evidence.set(Fact::LimitsVersion, self.limits.version as f64);
+        }
+        evidence
     }
 }

@@ -1,0 +1,305 @@
+//! A patient's limits: a profile, and what commands changed. Rules that are judged on readings have theirs in the judge.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use crate::oximetry::{Limit, SpO2Limits};
+use crate::rhythm::RhythmLimits;
+use crate::state::{Reader, StateError, Writer};
+use crate::wire::Command;
+
+/// Names of the commands.
+const THRESHOLD: &str = "threshold";
+const PROFILE: &str = "profile";
+/// Idempotency keys that are remembered.
+const MAX_KEYS: usize = 64;
+
+/// A rule whose limit can be changed: its name, from and to which limit, and whether it has a delay.
+const RULES: [(&str, f64, f64, bool); 14] = [
+    ("asystole", 2.0, 10.0, false),
+    ("pause", 1.5, 10.0, false),
+    ("extreme_bradycardia", 20.0, 60.0, false),
+    ("extreme_tachycardia", 100.0, 250.0, false),
+    ("ventricular_tachycardia", 80.0, 200.0, false),
+    ("ventricular_fibrillation", 4.0, 10.0, false),
+    ("atrial_fibrillation", 10.0, 3600.0, false),
+    ("bradycardia", 20.0, 100.0, false),
+    ("tachycardia", 80.0, 250.0, false),
+    ("spo2_below_90", 70.0, 95.0, true),
+    ("spo2_below_85", 60.0, 92.0, true),
+    ("spo2_above_target", 88.0, 100.0, true),
+    ("spo2_sat_seconds", 10.0, 1000.0, false),
+    ("spo2_no_data", 5.0, 300.0, false),
+];
+/// Longest delay of an SpO2 limit, s.
+const LONGEST_DELAY_S: f64 = 600.0;
+
+/// Who the patient is. Another profile leaves alone what was set by name: somebody chose it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+enum Profile {
+    /// General ward.
+    #[default]
+    Adult = 0,
+    /// Hypercapnic failure: target of 88 to 92 %.
+    Copd = 1,
+    /// At home, nobody at the bedside: events of the WARD project (clinical digest 1.4, S20), longer delays.
+    Home = 2,
+    /// After an operation: the delay of 15 s that ward oximeters have (clinical digest 1.4, S14, S16).
+    PostOp = 3,
+}
+
+impl Profile {
+    const ALL: [(&'static str, Self); 4] =
+        [("adult", Self::Adult), ("copd", Self::Copd), ("home", Self::Home), ("post_op", Self::PostOp)];
+
+    fn of(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, profile)| *profile)
+    }
+
+    fn limits(self) -> (RhythmLimits, SpO2Limits) {
+        let (rhythm, spo2) = (RhythmLimits::default(), SpO2Limits::default());
+        let limit = |limit_pct, delay_s| Some(Limit { limit_pct, delay_s });
+        match self {
+            Self::Adult => (rhythm, spo2),
+            Self::Copd => (rhythm, SpO2Limits::copd()),
+            Self::Home => (
+                RhythmLimits { low_bpm: 41.0, high_bpm: 130.0, ..rhythm },
+                SpO2Limits { low: limit(88.0, 60.0), very_low: limit(85.0, 15.0), sat_seconds: None, ..spo2 },
+            ),
+            Self::PostOp => (rhythm, SpO2Limits { low: limit(90.0, 15.0), ..spo2 }),
+        }
+    }
+}
+
+/// What a `threshold` command asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Override {
+    rule: u8,
+    limit: f64,
+    delay_s: Option<f64>,
+}
+
+/// The limits of one patient.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Of the rhythm rules.
+    pub rhythm: RhythmLimits,
+    /// Of the SpO2 rules.
+    pub spo2: SpO2Limits,
+    /// `log_seq` of the command that changed them last; 0 for the defaults.
+    pub version: u64,
+    profile: Profile,
+    overrides: Vec<Override>,
+    keys: VecDeque<u32>,
+}
+
+impl Limits {
+    /// Does what a command asks. False where it is none of ours, repeats another, or cannot be kept.
+    pub fn apply(&mut self, command: &Command) -> bool {
+        let key = crc32fast::hash(format!("{}/{}", command.name, command.idempotency_key).as_bytes());
+        if self.keys.contains(&key) {
+            return false;
+        }
+        match command.name.as_str() {
+            THRESHOLD => {
+                let Ok(wanted) = parse_threshold(&command.argument_json) else { return false };
+                self.overrides.retain(|known| known.rule != wanted.rule);
+                self.overrides.push(wanted);
+            }
+            PROFILE => {
+                let Some(profile) = parse_profile(&command.argument_json) else { return false };
+                self.profile = profile;
+            }
+            _ => return false,
+        }
+        if self.keys.len() == MAX_KEYS {
+            self.keys.pop_front();
+        }
+        self.keys.push_back(key);
+        self.version = command.log_seq;
+        self.compose();
+        true
+    }
+
+    fn compose(&mut self) {
+        (self.rhythm, self.spo2) = self.profile.limits();
+        for wanted in &self.overrides {
+            set(wanted, &mut self.rhythm, &mut self.spo2);
+        }
+    }
+
+    /// Appends the state.
+    pub fn write(&self, writer: &mut Writer) {
+        writer.one(self.version).one(self.profile as u8).one(self.overrides.len() as u8);
+        for wanted in &self.overrides {
+            writer.one(wanted.rule).one(wanted.limit).one(wanted.delay_s.unwrap_or(f64::NAN));
+        }
+        writer.one(self.keys.len() as u8);
+        for key in &self.keys {
+            writer.one(*key);
+        }
+    }
+
+    /// Reads the state back.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let mut limits = Self { version: reader.one()?, ..Self::default() };
+        let profile = usize::from(reader.one::<u8>()?);
+        limits.profile = Profile::ALL.get(profile).ok_or(StateError::Value("profile"))?.1;
+        for _ in 0..reader.one::<u8>()? {
+            let (rule, limit, delay_s) = (reader.one::<u8>()?, reader.one()?, reader.one::<f64>()?);
+            let wanted = Override { rule, limit, delay_s: (!delay_s.is_nan()).then_some(delay_s) };
+            check(&wanted).map_err(|_| StateError::Value("limit of a rule"))?;
+            limits.overrides.push(wanted);
+        }
+        for _ in 0..reader.one::<u8>()? {
+            limits.keys.push_back(reader.one()?);
+        }
+        limits.compose();
+        Ok(limits)
+    }
+}
+
+/// Why the argument of a `threshold` command is refused; `None` if it is kept.
+pub fn check_threshold(argument_json: &str) -> Option<String> {
+    parse_threshold(argument_json).err()
+}
+
+fn parse_threshold(argument_json: &str) -> Result<Override, String> {
+    let Ok(Value::Object(fields)) = serde_json::from_str(argument_json) else {
+        return Err("the argument is no JSON object".into());
+    };
+    let number = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value.as_f64().map(Some).ok_or_else(|| format!("{name} is no number")),
+    };
+    if let Some(name) = fields.keys().find(|name| !["rule", "limit", "clear", "delay_s"].contains(&name.as_str())) {
+        return Err(format!("{name} is no part of a threshold: rule, limit, clear, delay_s"));
+    }
+    let name = fields.get("rule").and_then(Value::as_str).ok_or("rule is missing")?;
+    let rule = RULES.iter().position(|known| known.0 == name);
+    let rule = rule.ok_or_else(|| format!("no detector has a limit for {name}"))? as u8;
+    if number("clear")?.is_some() {
+        return Err(format!("{name} clears by a margin of its detector, which cannot be changed"));
+    }
+    let wanted = Override { rule, limit: number("limit")?.ok_or("limit is missing")?, delay_s: number("delay_s")? };
+    check(&wanted)?;
+    Ok(wanted)
+}
+
+fn check(wanted: &Override) -> Result<(), String> {
+    let (name, from, to, delayed) = *RULES.get(usize::from(wanted.rule)).ok_or("unknown rule")?;
+    if !(from..=to).contains(&wanted.limit) {
+        return Err(format!("limit of {name} must be between {from} and {to}, not {}", wanted.limit));
+    }
+    match wanted.delay_s {
+        Some(_) if !delayed => Err(format!("{name} has no delay that can be changed")),
+        Some(delay_s) if !(0.0..=LONGEST_DELAY_S).contains(&delay_s) => {
+            Err(format!("delay_s of {name} must be between 0 and {LONGEST_DELAY_S}, not {delay_s}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse_profile(argument_json: &str) -> Option<Profile> {
+    let fields: Value = serde_json::from_str(argument_json).ok()?;
+    let fields = fields.as_object().filter(|fields| fields.len() == 1)?;
+    Profile::of(fields.get("profile")?.as_str()?)
+}
+
+fn set(wanted: &Override, rhythm: &mut RhythmLimits, spo2: &mut SpO2Limits) {
+    let value = wanted.limit;
+    let limit = |now: Option<Limit>, usual_s: f64| {
+        let delay_s = wanted.delay_s.unwrap_or_else(|| now.map_or(usual_s, |limit| limit.delay_s));
+        Some(Limit { limit_pct: value, delay_s })
+    };
+    match RULES[usize::from(wanted.rule)].0 {
+        "asystole" => rhythm.asystole_s = value,
+        "pause" => rhythm.pause_s = value,
+        "extreme_bradycardia" => rhythm.extreme_bradycardia_bpm = value,
+        "extreme_tachycardia" => rhythm.extreme_tachycardia_bpm = value,
+        "ventricular_tachycardia" => rhythm.ventricular_bpm = value,
+        "ventricular_fibrillation" => rhythm.fibrillation_s = value,
+        "atrial_fibrillation" => rhythm.atrial_fibrillation_s = value,
+        "bradycardia" => rhythm.low_bpm = value,
+        "tachycardia" => rhythm.high_bpm = value,
+        "spo2_below_90" => spo2.low = limit(spo2.low, 30.0),
+        "spo2_below_85" => spo2.very_low = limit(spo2.very_low, 10.0),
+        "spo2_above_target" => spo2.above_target = limit(spo2.above_target, 300.0),
+        "spo2_sat_seconds" => {
+            let usual = SpO2Limits::default().sat_seconds;
+            spo2.sat_seconds =
+                spo2.sat_seconds.or(usual).map(|now| crate::oximetry::SatSecondsLimit { setting: value, ..now });
+        }
+        _ => spo2.data_update_s = value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(name: &str, key: &str, argument_json: &str, log_seq: u64) -> Command {
+        let (name, actor) = (name.into(), "nurse".into());
+        Command { name, actor, idempotency_key: key.into(), argument_json: argument_json.into(), log_seq, log_ns: 0 }
+    }
+
+    #[test]
+    fn a_limit_that_was_set_by_name_outlives_a_profile() {
+        let mut limits = Limits::default();
+        assert!(limits.apply(&command("threshold", "1", r#"{"rule": "tachycardia", "limit": 135}"#, 7)));
+        assert!(limits.apply(&command("profile", "2", r#"{"profile": "copd"}"#, 9)));
+        assert_eq!((limits.rhythm.high_bpm, limits.version), (135.0, 9));
+        assert_eq!(limits.spo2, SpO2Limits::copd());
+        assert!(!limits.apply(&command("profile", "2", r#"{"profile": "adult"}"#, 11)), "the same key");
+        assert!(!limits.apply(&command("acknowledge", "3", "{}", 12)));
+        assert!(limits.apply(&command(
+            "threshold",
+            "4",
+            r#"{"rule": "spo2_below_90", "limit": 86, "delay_s": 45}"#,
+            13
+        )));
+        assert_eq!(limits.spo2.low, Some(Limit { limit_pct: 86.0, delay_s: 45.0 }));
+        let mut writer = Writer::new(*b"TEST", 1);
+        limits.write(&mut writer);
+        let bytes = writer.finish();
+        assert_eq!(Limits::read(&mut Reader::open(&bytes, *b"TEST", 1).unwrap()).unwrap(), limits);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_in_words() {
+        for (argument, why) in [
+            ("{", "no JSON object"),
+            ("[1]", "no JSON object"),
+            (r#"{"limit": 3}"#, "rule is missing"),
+            (r#"{"rule": "asystole"}"#, "limit is missing"),
+            (r#"{"rule": "asystole", "limit": "4"}"#, "limit is no number"),
+            (r#"{"rule": "asystole", "limit": 30}"#, "between 2 and 10"),
+            (r#"{"rule": "asystole", "limit": 4, "delay_s": 9}"#, "no delay"),
+            (r#"{"rule": "tachycardia", "limit": 120, "clear": 100}"#, "clears by a margin"),
+            (r#"{"rule": "spo2_below_85", "limit": 80, "delay_s": 6000}"#, "between 0 and 600"),
+            (r#"{"rule": "hr_high", "limit": 120}"#, "no detector has a limit for hr_high"),
+            (r#"{"rule": "asystole", "limit": 4, "colour": 1}"#, "colour is no part"),
+        ] {
+            let refused = check_threshold(argument).unwrap_or_default();
+            assert!(refused.contains(why), "{argument}: {refused}");
+            let mut limits = Limits::default();
+            assert!(!limits.apply(&command("threshold", "1", argument, 5)));
+            assert_eq!(limits, Limits::default());
+        }
+        assert_eq!(check_threshold(r#"{"rule": "spo2_no_data", "limit": 60, "clear": null}"#), None);
+        for (name, from, to, delayed) in RULES {
+            for limit in [from, to] {
+                let mut limits = Limits::default();
+                let argument = format!(
+                    r#"{{"rule": "{name}", "limit": {limit}{}}}"#,
+                    if delayed { r#", "delay_s": 0"# } else { "" }
+                );
+                assert!(limits.apply(&command("threshold", "1", &argument, 5)), "{argument}");
+                assert!(limits.rhythm.checked().is_ok() && limits.spo2.check().is_ok(), "{argument}");
+                assert_ne!(limits.version, 0);
+            }
+        }
+    }
+}
