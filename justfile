@@ -96,8 +96,20 @@ test *ARGS: test-rust
 test-rust:
     cargo test --quiet --locked --features puller
 
+# install Chromium for the browser tests, where apt and the rights are there
+browser:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if command -v chromium chromium-browser google-chrome > /dev/null; then exit 0; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        echo "browser: Chromium by apt"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null
+    else
+        echo "browser: no Chromium here: install one, or name it in VITALS_CHROMIUM, to run the browser tests"
+    fi
+
 # set up and pass everything: what CI runs
-ci: setup
+ci: setup browser
     @{{ just_executable() }} _say "style, types, imports, generated files" lint
     @{{ just_executable() }} _say "type stub against the built module" stubs
     @{{ just_executable() }} _say "tests" test

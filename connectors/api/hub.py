@@ -117,7 +117,7 @@ class Hub:
             view = self._views.get((screen.tenant, patient))
             if view is not None:
                 for strip in view.recent():
-                    screen.put(wire.wave(view, strip))
+                    screen.put(wire.wave(view, strip, kept=True))
                 screen.put(wire.marks(view, list(view.recent_marks())))
         screen.patients = patients
 

@@ -54,6 +54,8 @@ SCHEMAS: dict[str, Any] = {
         ),
         next=_NEXT,
     ),
+    "Commands": _record(commands=_list({"type": "object", "required": ["log_seq", "name", "result"]})),
+    "Limits": _record(limits=_list({"type": "object", "required": ["rule", "limit_value", "version"]})),
     "Alerts": _record(alerts=_list(_REF_ALERT), next=_NEXT),
     "History": _record(alert_id=_STRING, transitions=_list(_REF_ALERT)),
     "Me": _record(name=_STRING, role=_STRING, tenant=_STRING, keys_needed=_BOOLEAN),
@@ -148,6 +150,14 @@ PATHS: dict[str, Any] = {
         "Stored",
         202,
     ),
+    "/patients/{patient}/commands": _get(
+        "Commands, newest first, with what became of them",
+        "Commands",
+        _query("name", "one command"),
+        _query("result", "done, refused or repeated"),
+        *_SPAN[:3],
+    ),
+    "/patients/{patient}/limits": _get("Limits that were changed for a patient", "Limits"),
     "/alerts": _get(
         "Alerts that stand, or every transition of a span",
         "Alerts",

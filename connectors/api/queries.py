@@ -145,6 +145,26 @@ def alert_transitions(tenant: str, alert_id: str) -> Query:
     return sql, [tenant, alert_id]
 
 
+def commands(where: dict[str, str], span: Span) -> Query:
+    """What people and programs asked for, newest first, and what became of it."""
+    conditions = "".join(f" AND {name} = %s" for name in where)
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, name, actor, argument, result, reason, log_seq "  # noqa: S608  (constants)
+        "FROM commands "
+        f"WHERE ts >= %s AND ts < %s{conditions} ORDER BY ts DESC LIMIT {span.limit}"
+    )
+    return sql, [span.from_ns, span.to_ns, *where.values()]
+
+
+def limits(tenant: str, patient: str) -> Query:
+    """The limits of a patient as they are now, as far as a command changed any."""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, rule, limit_value, clear_value, delay_s, severe_value, unit, priority, "
+        "profile, source, version, actor FROM thresholds WHERE tenant = %s AND patient = %s LATEST ON ts PARTITION BY rule"
+    )
+    return sql, [tenant, patient]
+
+
 def clocks(tenant: str) -> Query:
     """The present clock segment of every device's signal."""
     sql = (

@@ -158,6 +158,20 @@ async def alert(request: Request) -> Response:
     return JsonResponse({"alert_id": alert_id, "transitions": [json.loads(row["body"]) for row in rows]})
 
 
+async def commands(request: Request) -> Response:
+    """Commands about a patient, newest first, with what became of them."""
+    here, tenant, patient = _patient(request)
+    where = {"tenant": tenant, "patient": patient} | requests.optional(request, "name", "result")
+    span = requests.span(request, here.settings.web.max_rows, 86400.0)
+    return JsonResponse({"commands": await here.database.rows(*queries.commands(where, span))})
+
+
+async def limits(request: Request) -> Response:
+    """Limits of a patient that a command changed, or that came with a profile."""
+    here, tenant, patient = _patient(request)
+    return JsonResponse({"limits": await here.database.rows(*queries.limits(tenant, patient))})
+
+
 async def me(request: Request) -> Response:
     """Who the caller is and what they may."""
     here = context(request)

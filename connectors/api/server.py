@@ -121,6 +121,8 @@ def api_routes() -> list[BaseRoute]:
         Route("/patients/{patient}/scores", reads.scores),
         Route("/patients/{patient}/waveforms/{signal}", reads.waveforms),
         Route("/patients/{patient}/commands/{name}", _command, methods=["POST"]),
+        Route("/patients/{patient}/commands", reads.commands),
+        Route("/patients/{patient}/limits", reads.limits),
         Route("/alerts", reads.alerts),
         Route("/alerts/{alert_id}", reads.alert),
         Route("/status", status.status),

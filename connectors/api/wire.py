@@ -11,8 +11,14 @@ import msgspec
 from dataflows.live import Mark, PatientView, Strip
 
 
-def wave(view: PatientView, strip: Strip) -> bytes:
-    """Returns a frame of a wave as a binary message; the header is padded so that the counts are aligned."""
+def wave(view: PatientView, strip: Strip, *, kept: bool = False) -> bytes:
+    """Returns a frame of a wave as a binary message; the header is padded so that the counts are aligned.
+
+    Args:
+        view: Whose it is.
+        strip: The frame.
+        kept: Whether it came earlier and is sent because a screen opened.
+    """
     header = msgspec.json.encode(
         {
             "patient": view.patient,
@@ -25,6 +31,7 @@ def wave(view: PatientView, strip: Strip) -> bytes:
             "lsb": strip.lsb,
             "status": strip.status,
             "first_sample": strip.first_sample,
+            "kept": kept,
         }
     )
     header += b" " * (len(header) % 2)

@@ -148,6 +148,11 @@ def test_scores(client, all_time):
     checked("/patients/{patient}/scores", answer)
 
 
+def test_commands_and_limits(client):
+    checked("/patients/{patient}/commands", client.get(f"/patients/{NUMERICS}/commands"))
+    checked("/patients/{patient}/limits", client.get(f"/patients/{NUMERICS}/limits"))
+
+
 def test_alerts_and_their_history(client, pipeline, stored):
     published = [body.partition(b" ")[2] for _, body in pipeline.messages("ALERTS")]
     until(lambda: checked("/alerts", client.get("/alerts", params=client.params.merge({"state": "standing"}))))

@@ -1,0 +1,35 @@
+// Every alert that stands, the most urgent first, with the buttons that answer it.
+
+import { answers, badge, sentence, since, standing } from "./alertview.js";
+import { el } from "./format.js";
+import { alertsOf, listen, unanswered } from "./store.js";
+
+export function inbox(main) {
+  const list = el("ul", { class: "alerts" });
+  const summary = el("p", { class: "meta", role: "status" });
+  main.replaceChildren(el("h1", {}, "Alerts"), summary, list);
+  let key = null;
+  const refresh = () => {
+    const found = alertsOf();
+    const now = found.map((one) => `${one.alert_id}.${one.transition}`).join();
+    if (now === key) return;
+    key = now;
+    const focused = document.activeElement?.closest?.("[data-alert]")?.dataset.alert;
+    const open = found.filter(unanswered).length;
+    summary.textContent = found.length ? `${open} wait for an answer, ${found.length - open} answered` : "";
+    const cards = found.map((alert) =>
+      el(
+        "li",
+        { class: `alert-card ${alert.priority}`, "data-alert": alert.alert_id, "data-state": alert.state, "data-rule": alert.rule, "data-patient": alert.patient, tabindex: -1 },
+        el("div", {}, badge(alert), " ", el("a", { href: `#/patient/${encodeURIComponent(alert.patient)}` }, alert.patient), " ", el("strong", {}, sentence(alert))),
+        el("p", { class: "meta" }, `${since(alert)}; ${standing(alert)}`),
+        answers(alert),
+      ),
+    );
+    list.replaceChildren(...(cards.length ? cards : [el("li", { class: "empty" }, "No alert stands.")]));
+    if (focused) list.querySelector(`[data-alert="${focused}"]`)?.focus();
+  };
+  const stop = listen((kind) => ["alert", "state"].includes(kind) && refresh());
+  refresh();
+  return stop;
+}

@@ -1,0 +1,192 @@
+// One patient: live strips, numbers, alerts with the strip of their moment, trends, limits, notes.
+
+import { command, get } from "./api.js";
+import { answers, badge, sentence, since, standing } from "./alertview.js";
+import { age, el, number, unit, when, words } from "./format.js";
+import { alertsOf, listen, merge, serverNow, state, watch } from "./store.js";
+import { follow, preference } from "./strips.js";
+import { drawStill } from "./sweep.js";
+import { trends } from "./trends.js";
+import { quality, reading, SILENT_MS } from "./ward.js";
+
+const BIG = [["hr", "HR", "/min"], ["spo2", "SpO₂", "%"], ["resp_rate", "RR", "/min"], ["bp", "BP", "mmHg"], ["temp", "Temp", "°C"], ["news2", "NEWS2", ""]];
+const AROUND_MS = 4000;
+const MOST_STILL_MS = 20_000;
+
+function numbers() {
+  const cells = BIG.map(([code, label, of]) => {
+    const value = el("span", { class: "value", "data-value": code });
+    const old = el("span", { class: "old" });
+    const source = el("span", { class: "source" });
+    return { code, value, old, source, node: el("div", { class: `number ${code}` }, el("span", { class: "label" }, label, of ? el("small", {}, ` ${of}`) : null), value, old, source) };
+  });
+  const update = (tile, now) => {
+    for (const { code, value, old, source, node } of cells) {
+      const shown = reading(tile, code, now);
+      value.textContent = shown.text;
+      old.textContent = [shown.from, shown.age && `${shown.age} ago`].filter(Boolean).join(", ");
+      node.dataset.state = shown.state;
+      node.hidden = shown.state === "absent" && code !== "hr" && code !== "spo2";
+      source.textContent = tile.values[code]?.source?.includes("/") ? `from ${tile.values[code].source.split("/")[1]}` : "";
+    }
+  };
+  return { node: el("div", { class: "numbers" }, ...cells.map((one) => one.node)), update };
+}
+
+/** The strip of the moment at which an alert was raised, read when somebody opens it. */
+function moment(alert) {
+  if (!state.tiles.get(alert.patient)?.waves.length) return null;
+  const box = el("div", { class: "still" });
+  const details = el("details", {}, el("summary", {}, "Strip of the moment"), box);
+  details.addEventListener("toggle", async () => {
+    if (!details.open || box.children.length) return;
+    const tile = state.tiles.get(alert.patient);
+    const own = tile?.waves.some((wave) => wave.signal === alert.signal) ? alert.signal : null;
+    const signal = own ?? [...(tile?.waves ?? [])].sort((a, b) => preference(a.signal) - preference(b.signal))[0]?.signal;
+    if (!signal) return box.append("no wave was sent");
+    const toMs = alert.evidence_to_ns / 1e6 + AROUND_MS;
+    const fromMs = Math.max(alert.evidence_from_ns / 1e6 - AROUND_MS, toMs - MOST_STILL_MS);
+    const ns = (ms) => `${Math.round(ms)}000000`;
+    try {
+      // Frames begin up to a second before their samples.
+      const { frames } = await get(`/patients/${alert.patient}/waveforms/${signal}`, { from: ns(fromMs - 1000), to: ns(toMs) });
+      if (!frames.length) return box.append("no samples are stored of that time");
+      const canvas = el("canvas", { class: "strip", role: "img", "aria-label": `${signal} when ${words(alert.rule)} was raised` });
+      box.append(el("p", {}, `${signal}, 25 mm/s, from ${when(fromMs * 1e6)}`), el("div", { class: "scroll", tabindex: 0 }, canvas));
+      drawStill(canvas, signal, frames, fromMs, toMs);
+    } catch (error) {
+      box.append(error.message);
+    }
+  });
+  return details;
+}
+
+function alertCard(alert) {
+  return el(
+    "li",
+    { class: `alert-card ${alert.priority}`, "data-alert": alert.alert_id, "data-state": alert.state },
+    el("div", {}, badge(alert), " ", el("strong", {}, sentence(alert))),
+    el("p", { class: "meta" }, `${since(alert)}; ${standing(alert)}`),
+    answers(alert),
+    moment(alert),
+  );
+}
+
+async function past(patient) {
+  const list = el("ol", { class: "past" });
+  const { alerts } = await get("/alerts", { patient, limit: 500 });
+  for (const one of alerts.reverse().slice(0, 100)) {
+    const said = one.event && one.event !== one.state ? `${words(one.event)}, ${one.state}` : one.state;
+    list.append(el("li", {}, `${when(one.log_ns)}  ${one.priority}  `, el("strong", {}, words(one.rule)), `  ${said}${one.actor ? ` by ${one.actor}` : ""}${one.reason ? `: ${one.reason}` : ""}`));
+  }
+  if (!alerts.length) list.append(el("li", {}, "none in the last 24 hours"));
+  return list;
+}
+
+function send(form, patient, name, argument) {
+  const status = form.querySelector("[role=status]");
+  return async (event) => {
+    event.preventDefault();
+    try {
+      await command(patient, name, argument());
+      status.textContent = "in the log";
+      form.reset();
+    } catch (error) {
+      status.textContent = `not sent: ${error.message}`;
+    }
+  };
+}
+
+function note(patient) {
+  const text = el("input", { required: true, maxlength: 2000, size: 40, "aria-label": "Note" });
+  const form = el("form", {}, text, el("button", { type: "submit" }, "Add note"), el("span", { role: "status", class: "status" }));
+  form.addEventListener("submit", send(form, patient, "note", () => ({ text: text.value })));
+  return form;
+}
+
+async function limits(patient) {
+  const { limits: rows } = await get(`/patients/${patient}/limits`);
+  if (!rows.length) return el("p", {}, "Defaults of the rule set; none was changed for this patient.");
+  const body = el("tbody");
+  for (const row of rows) {
+    body.append(el("tr", {}, ...[words(row.rule), number("", row.limit_value), unit(row.unit ?? ""), row.delay_s == null ? "" : `${row.delay_s} s`, row.profile ?? "", row.source ?? ""].map((text) => el("td", {}, text))));
+  }
+  const head = el("tr", {}, ...["Rule", "Limit", "Unit", "Delay", "Profile", "From"].map((text) => el("th", { scope: "col" }, text)));
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, head), body));
+}
+
+function limitForm(patient) {
+  const rule = el("input", { required: true, placeholder: "rule, e.g. hr_high", "aria-label": "Rule", size: 18 });
+  const limit = el("input", { required: true, type: "number", step: "any", placeholder: "limit", "aria-label": "Limit", size: 8 });
+  const form = el("form", {}, rule, limit, el("button", { type: "submit" }, "Set limit"), el("span", { role: "status", class: "status" }));
+  form.addEventListener("submit", send(form, patient, "threshold", () => ({ rule: rule.value.trim(), limit: Number(limit.value) })));
+  return form;
+}
+
+/** A section that is read when it is opened. */
+function section(title, make, ...below) {
+  const body = el("div");
+  const node = el("details", { class: "section" }, el("summary", {}, title), body);
+  node.addEventListener("toggle", async () => {
+    if (!node.open) return;
+    body.replaceChildren(await make().catch((error) => el("p", { class: "problem" }, error.message)), ...below);
+  });
+  return node;
+}
+
+function scale() {
+  return el("p", { class: "scale" }, el("span", { class: "bar", "aria-hidden": "true" }), "1 s = 25 mm; leads 10 mm/mV; ▼ R peak");
+}
+
+export function patient(main, name) {
+  const [strip, list] = [el("div", { class: "strips" }), el("ul", { class: "alerts" })];
+  const [seen, signals, none] = [el("span", { class: "seen" }), el("span", { class: "quality" }), el("p", { class: "empty" }, "No wave arrives now.")];
+  const [big, trend] = [numbers(), trends(name)];
+  const may = state.who?.role !== "viewer";
+  main.replaceChildren(
+    el("div", { class: "patient-head" }, el("a", { href: "#/", class: "back" }, "← Ward"), el("h1", {}, name), seen, signals),
+    el("div", { class: "live" }, el("div", {}, strip, none, scale()), big.node),
+    el("section", { "aria-label": "Alerts" }, el("h2", {}, "Alerts"), list),
+    trend.node,
+    section("Alerts of the last 24 hours", () => past(name)),
+    section("Limits", () => limits(name), ...(may ? [limitForm(name)] : [])),
+    ...(may ? [el("details", { class: "section" }, el("summary", {}, "Note"), note(name))] : []),
+  );
+
+  const unfollow = follow((wave) => {
+    if (wave.patient !== name) return null;
+    none.hidden = true;
+    const canvas = el("canvas", { class: `strip ${wave.signal.startsWith("ecg") ? "ecg" : wave.signal}`, role: "img", "aria-label": `${wave.signal} of ${name}, live` });
+    const figure = el("figure", { "data-order": preference(wave.signal) }, el("figcaption", {}, wave.signal.replace("_", " ")), canvas);
+    const after = [...strip.children].find((one) => Number(one.dataset.order) > preference(wave.signal));
+    strip.insertBefore(figure, after ?? null);
+    return canvas;
+  });
+  watch([name]);
+
+  let key = null;
+  const refresh = () => {
+    const [tile, now] = [state.tiles.get(name), serverNow()];
+    if (tile) {
+      const silentMs = now - tile.seen_ns / 1e6;
+      big.update(tile, now);
+      seen.textContent = silentMs > SILENT_MS ? `NO DATA for ${age(silentMs)}` : `last data ${age(silentMs)} ago`;
+      main.classList.toggle("silent", silentMs > SILENT_MS);
+      signals.textContent = quality(tile);
+    } else {
+      seen.textContent = "nothing is known of this patient";
+    }
+    const found = alertsOf(name);
+    const now_key = found.map((one) => `${one.alert_id}.${one.transition}`).join();
+    if (now_key !== key) {
+      key = now_key;
+      list.replaceChildren(...(found.length ? found.map(alertCard) : [el("li", { class: "empty" }, "No alert stands.")]));
+    }
+  };
+  const stop = listen((kind) => ["board", "alert", "state"].includes(kind) && refresh());
+  const timer = setInterval(refresh, 1000);
+  get(`/patients/${encodeURIComponent(name)}/latest`).then((tile) => (merge(tile), refresh()), () => {});
+  refresh();
+  trend.start();
+  return () => (stop(), unfollow(), watch([]), clearInterval(timer), main.classList.remove("silent"));
+}

@@ -1,0 +1,132 @@
+"""The dashboard in a real browser on the whole pipeline: recorded patients, live."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.connectors.dashboard.ward import screenshots
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+SOON_MS = 60_000
+
+
+def shot(page, name, **more):
+    """Leaves a screenshot."""
+    page.evaluate("scrollTo(0, 0)")
+    page.screenshot(path=screenshots() / f"{name}.png", **more)
+
+
+def counters(page):
+    """What the strips have drawn."""
+    return page.evaluate("({...window.vitals.counters})")
+
+
+def test_the_ward_shows_every_patient_with_live_numbers(page, ward):
+    page.goto(ward.url)
+    expect(page.locator(".tile")).to_have_count(4, timeout=SOON_MS)
+    tile = page.locator('[data-patient="100"]')
+    expect(tile.locator('[data-value="hr"]')).to_have_text(re.compile(r"^[67]\d$|^8\d$"), timeout=SOON_MS)
+    expect(page.locator('[data-patient="uw_100006"] [data-value="spo2"]')).to_have_text(
+        re.compile(r"^[89]\d$"), timeout=SOON_MS
+    )
+    expect(page.locator("#clock")).to_have_text(re.compile(r"UTC\+1$"))
+    shot(page, "ward-light")
+
+
+def test_a_patient_has_strips_with_r_peaks_and_a_rate(page, ward):
+    page.goto(f"{ward.url}/#/patient/a161l")
+    expect(page.locator("canvas.strip.ecg")).to_have_count(2, timeout=SOON_MS)
+    expect(page.locator("canvas.strip.pleth")).to_have_count(1)
+    page.wait_for_function("window.vitals.counters.samples > 3000 && window.vitals.counters.marks > 5", timeout=SOON_MS)
+    expect(page.locator('.number [data-value="hr"]')).to_have_text(re.compile(r"^\d{2,3}$"), timeout=SOON_MS)
+    before = counters(page)
+    page.wait_for_timeout(4000)  # the time over which the speed is measured
+    after = counters(page)
+    drawn = after["samples"] - before["samples"]
+    assert drawn == pytest.approx(4 * 4 * 250, rel=0.15)  # four waves of 250 Hz, no slower and no faster than life
+    shot(page, "patient-light")
+
+
+def test_an_alarm_comes_is_acknowledged_and_clears(page, ward):
+    page.goto(f"{ward.url}/#/alerts")
+    card = page.locator('.alert-card[data-patient="a161l"][data-rule="asystole"]').first
+    expect(card).to_be_visible(timeout=2 * SOON_MS)
+    expect(card.locator(".badge")).to_have_text(re.compile("high"))
+    alert = card.get_attribute("data-alert")
+    shot(page, "alerts")
+    page.evaluate("location.hash = '#/'")
+    expect(page.locator('.tile[data-patient="a161l"]')).to_have_attribute("data-priority", "high", timeout=SOON_MS)
+    expect(page.locator(".tile").first).to_have_attribute("data-priority", "high", timeout=SOON_MS)
+    shot(page, "ward-alarm")
+    page.evaluate("location.hash = '#/alerts'")
+    same = page.locator(f'[data-alert="{alert}"]')
+    expect(same).to_be_visible()
+    same.get_by_role("button", name="Acknowledge").click()
+    expect(
+        page.locator(f'[data-alert="{alert}"][data-state="acknowledged"], #main:not(:has([data-alert="{alert}"]))')
+    ).to_have_count(1, timeout=SOON_MS)
+    expect(same).to_have_count(0, timeout=2 * SOON_MS)
+
+
+def test_the_strip_of_the_moment_and_the_trend_come_from_storage(page, ward):
+    page.goto(f"{ward.url}/#/patient/a161l")
+    expect(page.locator(".chart canvas").first).to_be_visible(timeout=SOON_MS)
+    page.get_by_text("Alerts of the last 24 hours").click()
+    expect(page.locator(".past")).to_contain_text("asystole", timeout=SOON_MS)
+    page.goto(f"{ward.url}/#/patient/uw_100006")
+    expect(page.locator(".chart canvas").first).to_be_visible(timeout=SOON_MS)
+    shot(page, "patient-trends", full_page=True)
+
+
+def test_the_technical_page(page, ward):
+    page.goto(f"{ward.url}/#/technical")
+    expect(page.locator(".facts")).to_contain_text("connected since", timeout=SOON_MS)
+    expect(page.locator("main")).to_contain_text("VITALS")
+    shot(page, "technical", full_page=True)
+
+
+def test_a_dead_server_is_said_within_seconds_and_the_screen_comes_back(page, ward):
+    page.goto(f"{ward.url}/#/patient/100")
+    expect(page.locator("canvas.strip").first).to_be_visible(timeout=SOON_MS)
+    expect(page.locator("#banner")).to_be_hidden()
+    ward.stop()
+    expect(page.locator("#banner")).to_contain_text("NO DATA FROM THE SERVER", timeout=4000)
+    shot(page, "stale")
+    ward.start()
+    expect(page.locator("#banner")).to_be_hidden(timeout=SOON_MS)
+    drawn = counters(page)["samples"]
+    page.wait_for_function(f"window.vitals.counters.samples > {drawn + 500}", timeout=SOON_MS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dark", {"color_scheme": "dark", "viewport": {"width": 1440, "height": 900}}),
+        ("phone", {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}),
+    ],
+)
+def test_other_screens(chromium, ward, name, options):
+    context = chromium.new_context(timezone_id="America/New_York", bypass_csp=True, **options)
+    page = context.new_page()
+    page.goto(ward.url)
+    expect(page.locator(".tile").first).to_be_visible(timeout=SOON_MS)
+    expect(page.locator("#banner")).to_be_hidden(timeout=SOON_MS)
+    shot(page, f"ward-{name}")
+    page.locator('[data-patient="a161l"]').click()
+    page.wait_for_function("window.vitals.counters.samples > 3000", timeout=SOON_MS)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    shot(page, f"patient-{name}")
+    context.close()
+
+
+def test_pages_by_keyboard(page, ward):
+    page.goto(ward.url)
+    expect(page.locator(".tile").first).to_be_visible(timeout=SOON_MS)
+    for key, title in (("t", "technical"), ("a", "alerts"), ("s", "strips"), ("w", "ward")):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        expect(page).to_have_title(re.compile(f"^{title}"))
+    page.locator(".tile").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".patient-head h1")).to_be_visible()
