@@ -1,5 +1,6 @@
 """The dataflow as child processes, and how far it is by its own metrics."""
 
+import json
 import os
 import signal
 import sys
@@ -20,13 +21,15 @@ GRAPH = "dataflows.vitals"
 def settings_environment(settings: Settings) -> dict[str, str]:
     """Returns the settings that were set, as environment variables for a child process."""
     found: dict[str, str] = {}
-    for part in type(settings).model_fields:
+    # The flow has no use for where alerts are delivered, and the secrets of that are not for its environment.
+    for part in type(settings).model_fields.keys() - {"notify"}:
         section = getattr(settings, part)
         for name in section.model_fields_set:
             value = getattr(section, name)
             if value is not None:
                 plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
-                found[f"VITALS_{part.upper()}__{name.upper()}"] = str(plain)
+                text = json.dumps([str(one) for one in plain]) if isinstance(plain, list) else str(plain)
+                found[f"VITALS_{part.upper()}__{name.upper()}"] = text
     return found
 
 
