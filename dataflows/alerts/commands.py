@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import msgspec
 
-from dataflows import _native
+from dataflows._native import check_threshold
 from dataflows.alerts.alert import Event, Kind, State
 from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer
 from dataflows.alerts.finding import TableRow
@@ -234,8 +234,7 @@ def _threshold(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) ->
 
 
 def _check_detector(argument_json: str) -> None:
-    check: Callable[[str], str | None] | None = getattr(_native, "check_threshold", None)
-    reason = "its limits cannot be changed" if check is None else check(argument_json)
+    reason = check_threshold(argument_json)
     if reason is not None:
         _refuse(reason)
 
