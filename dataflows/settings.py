@@ -47,6 +47,7 @@ class StreamSettings(BaseModel):
     rejected_max_age_h: float = Field(24.0 * 30, gt=0, description="How long REJECTED keeps messages.")
     rejected_max_bytes: int = Field(1 << 29, gt=0, description="How many bytes REJECTED keeps.")
     spill_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
+    ticks: str = Field("TICKS", description="Name of the stream that schedules the ticks of the log.")
     audit: str = Field("AUDIT", description="Name of the stream of who did what.")
     audit_max_age_h: float = Field(24.0 * 3650, gt=0, description="How long AUDIT keeps messages.")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, SubjectTransform
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamSource, SubjectTransform
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
@@ -54,15 +54,23 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
         return StreamConfig(name=name, subjects=list(subjects), **{**common, **options})
 
     tokens = ".".join(f"{{{{wildcard({n})}}}}" for n in (1, 2, 3, 4))
+    # A stream that schedules messages obeys the headers Nats-Schedule and Nats-Rollup of everybody who may publish on
+    # it: a device could write in another patient's name, or erase the log (tests/connectors/identity/test_headers.py).
+    # So the schedules have a stream that no device can reach, and VITALS takes the ticks from there. One message a
+    # subject: a tick that VITALS did not take in time is worth nothing.
+    ticking = streams.log_time == "server"
+    ticks = config(
+        streams.ticks, ["vp.*.tick.*.broker.tick", "ticks.sched.*"], max_msgs_per_subject=1, allow_msg_schedules=True
+    )
     vitals = config(
         streams.vitals,
-        ["vitals.v1.*.*.*.*", "vitals.sched.*"],
+        ["vitals.v1.*.*.*.*"],
         max_age=streams.vitals_max_age_h * 3600,
         max_bytes=streams.vitals_max_bytes,
         subject_transform=SubjectTransform(
             src="vitals.v1.*.*.*.*", dest=f"vp.{{{{partition({streams.partitions},1,2)}}}}.{tokens}"
         ),
-        allow_msg_schedules=True,
+        sources=[StreamSource(name=streams.ticks, filter_subject="vp.>")] if ticking else None,
         metadata={LOG_TIME: streams.log_time, PARTITIONS: str(streams.partitions)},
     )
     alerts = config(streams.alerts, ["alerts.v1.>"], max_age=streams.alerts_max_age_h * 3600)
@@ -84,7 +92,7 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
     audit = config(
         streams.audit, ["audit.v1.>"], max_age=streams.audit_max_age_h * 3600, deny_delete=True, deny_purge=True
     )
-    return [vitals, alerts, rejected, spill, audit]
+    return [*([ticks] if ticking else []), vitals, alerts, rejected, spill, audit]
 
 
 def ensure_streams(settings: Settings) -> StreamReport:
@@ -152,6 +160,7 @@ def _comparable(config: StreamConfig) -> dict[str, object]:
         "max_bytes": config.max_bytes if config.max_bytes and config.max_bytes > 0 else -1,
         "duplicate_window_s": config.duplicate_window,
         "subject_transform": transform and (transform["src"], transform["dest"]),
+        "sources": [source["name"] for source in values.get("sources") or []],
         "allow_msg_schedules": bool(config.allow_msg_schedules),
         LOG_TIME: metadata.get(LOG_TIME),
         PARTITIONS: metadata.get(PARTITIONS),
@@ -161,9 +170,8 @@ def _comparable(config: StreamConfig) -> dict[str, object]:
 async def _schedule_ticks(jetstream: JetStreamContext, settings: Settings, report: StreamReport) -> None:
     """Schedules one tick a second in each partition, as the stream (not the settings) defines partitions.
 
-    In a stream whose log time is a header the broker's ticks would mean nothing. A schedule is a message like any
-    other: it ends when retention removes it, so the source renews it long before (native/src/puller/ticks.rs);
-    published again on its subject it takes the place of the former one.
+    In a stream whose log time is a header ticks would mean nothing. A schedule is a message of TICKS, which
+    has no maximum age: it goes on for ever.
     """
     name = settings.streams.vitals
     metadata = (await jetstream.stream_info(name)).config.metadata or {}
@@ -172,10 +180,10 @@ async def _schedule_ticks(jetstream: JetStreamContext, settings: Settings, repor
     partitions = int(metadata[PARTITIONS])
     for partition in range(partitions):
         token = tick_token(partition, partitions)
-        subject = f"vitals.sched.{token}"
+        subject = f"ticks.sched.{token}"
         try:
-            await jetstream.get_last_msg(name, subject)
+            await jetstream.get_last_msg(settings.streams.ticks, subject)
         except NotFoundError:
-            headers = {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": f"vitals.v1.tick.{token}.broker.tick"}
+            headers = {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": f"vp.{partition}.tick.{token}.broker.tick"}
             await jetstream.publish(subject, b"", headers=headers)
             report.scheduled.append(subject)

@@ -14,7 +14,7 @@ use super::link::{Link, Options};
 use super::log::{Arrival, Batch, LogTime, PartitionLog};
 use super::pull::{Delivery, Request};
 use super::watch::{self, Shared, created_ns};
-use super::{PullerError, runtime, tick_token};
+use super::{PullerError, runtime};
 
 /// Metadata of the stream, fixed when it is created.
 const LOG_TIME_KEY: &str = "vitals.log_time";
@@ -109,7 +109,6 @@ impl Puller {
             consumer: consumer.cached_info().name.clone(),
             created_ns: created,
             promised_seq: promised,
-            tick_token: (log_time == LogTime::Server).then(|| tick_token(start.partition, start.partitions)),
         };
         let watch = tokio::spawn(watch::watch(subject, shared.clone(), link.fault.clone()));
         let inbox = NatsSubject::from(link.client.new_inbox());

@@ -1,14 +1,14 @@
-//! Asks once a second where the stream and the consumer are, beside the messages, and keeps the ticks going.
+//! Asks once a second where the stream and the consumer are, beside the messages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Info;
 
+use super::PullerError;
 use super::link::Fault;
-use super::{PullerError, ticks};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -46,8 +46,6 @@ pub struct Subject {
     pub created_ns: i64,
     /// Position that the state promises; none when the flow starts at whatever the stream still holds.
     pub promised_seq: Option<u64>,
-    /// Token of the partition's ticks; none where the broker's ticks mean nothing.
-    pub tick_token: Option<String>,
 }
 
 /// Creation time of a stream (ns since 1970).
@@ -62,14 +60,9 @@ pub fn created_ns(info: &Info) -> i64 {
 /// a first sequence beyond that position is reported; a reader that far behind has nothing to spare.
 pub async fn watch(subject: Subject, shared: Arc<Shared>, fault: Fault) {
     let mut safe_seq = subject.promised_seq;
-    let mut ticks_at = Instant::now();
     loop {
         let position = shared.next_seq.load(Ordering::Acquire);
-        let ticks_due = ticks_at <= Instant::now();
-        if ticks_due {
-            ticks_at += ticks::LOOK;
-        }
-        match look(&subject, safe_seq, ticks_due).await {
+        match look(&subject, safe_seq).await {
             Ok(sight) => *shared.sight.lock().unwrap_or_else(PoisonError::into_inner) = Some(sight),
             Err(error) => return fault.set(error),
         }
@@ -78,7 +71,7 @@ pub async fn watch(subject: Subject, shared: Arc<Shared>, fault: Fault) {
     }
 }
 
-async fn look(subject: &Subject, safe_seq: Option<u64>, ticks_due: bool) -> Result<Sight, PullerError> {
+async fn look(subject: &Subject, safe_seq: Option<u64>) -> Result<Sight, PullerError> {
     let name = &subject.stream;
     let broken = |what: &str, error: String| PullerError::Broken(format!("{what}: {error}"));
     let stream = subject
@@ -92,9 +85,6 @@ async fn look(subject: &Subject, safe_seq: Option<u64>, ticks_due: bool) -> Resu
     }
     if let Some(safe) = safe_seq.filter(|safe| info.state.first_sequence > *safe) {
         return Err(lost_range(name, safe, info.state.first_sequence));
-    }
-    if let Some(token) = subject.tick_token.as_ref().filter(|_| ticks_due) {
-        ticks::wind(&subject.jetstream, &stream, info, token).await?;
     }
     let consumer = stream.consumer_info(&subject.consumer).await.map_err(|error| {
         broken(&format!("consumer {} of {name} does not answer", subject.consumer), error.to_string())

@@ -19,12 +19,12 @@ def tick_counts(admin, partitions):
 def test_setting_up_twice_changes_nothing(nats_server, admin):
     settings = nats_server.settings(partitions=8)
     first = ensure_streams(settings)
-    assert first.created == ["VITALS", "ALERTS", "REJECTED", "SPILL", "AUDIT"]
+    assert first.created == ["TICKS", "VITALS", "ALERTS", "REJECTED", "SPILL", "AUDIT"]
     assert len(first.scheduled) == 8
     second = ensure_streams(settings)
     assert (second.created, second.scheduled, second.differences) == ([], [], [])
     assert second.existing == first.created
-    schedules = admin.info("VITALS", subjects_filter="vitals.sched.*").state.subjects
+    schedules = admin.info("TICKS", subjects_filter="ticks.sched.*").state.subjects
     assert set(schedules.values()) == {1}
     assert len(schedules) == 8
 
@@ -50,7 +50,7 @@ def test_other_settings_are_reported_in_words_and_left_alone(nats_server, admin)
     before = admin.info("VITALS").config
     report = ensure_streams(nats_server.settings(partitions=4, vitals_max_age_h=12, log_time="header"))
     text = "\n".join(report.differences)
-    assert len(report.differences) == 4
+    assert len(report.differences) == 5
     for part in (
         "stream VITALS: max_age_s is 259200.0, the settings say 43200",
         "vitals.partitions",
