@@ -74,24 +74,24 @@ class Log:
         self.entries.append((b"", 0, at_ns, b""))
 
 
-def day():
+def day(start_ns=START_NS):
     """A day of a patient who gets worse, with a low, answers and commands."""
     log = Log()
-    log.round(START_NS)
-    log.answers(START_NS + MINUTE_NS, "phq_9", [0, 1, 0, 1, 0, 0, 0, 0, 1])
-    log.answers(START_NS + MINUTE_NS, "pain_nrs", [2])
-    log.round(START_NS + HOUR_NS, hr=115.0, resp_rate=22.0, temp=39.2)
-    log.round(START_NS + 2 * HOUR_NS, hr=115.0, resp_rate=26.0, temp=39.2)
-    log.command(START_NS + 3 * HOUR_NS, "threshold", rule="news2_high", limit=9)
-    log.command(START_NS + 3 * HOUR_NS, "threshold", rule="news2_high", limit=1)
-    log.command(START_NS + 3 * HOUR_NS, "threshold", rule="phq_9_self_harm", limit=3)
-    log.round(START_NS + 3 * HOUR_NS + MINUTE_NS, hr=115.0, resp_rate=26.0, temp=39.2, spo2=90.0)
-    log.command(START_NS + 4 * HOUR_NS, "profile", profile="copd")
-    log.round(START_NS + 4 * HOUR_NS + MINUTE_NS, spo2=90.0)
+    log.round(start_ns)
+    log.answers(start_ns + MINUTE_NS, "phq_9", [0, 1, 0, 1, 0, 0, 0, 0, 1])
+    log.answers(start_ns + MINUTE_NS, "pain_nrs", [2])
+    log.round(start_ns + HOUR_NS, hr=115.0, resp_rate=22.0, temp=39.2)
+    log.round(start_ns + 2 * HOUR_NS, hr=115.0, resp_rate=26.0, temp=39.2)
+    log.command(start_ns + 3 * HOUR_NS, "threshold", rule="news2_high", limit=9)
+    log.command(start_ns + 3 * HOUR_NS, "threshold", rule="news2_high", limit=1)
+    log.command(start_ns + 3 * HOUR_NS, "threshold", rule="phq_9_self_harm", limit=3)
+    log.round(start_ns + 3 * HOUR_NS + MINUTE_NS, hr=115.0, resp_rate=26.0, temp=39.2, spo2=90.0)
+    log.command(start_ns + 4 * HOUR_NS, "profile", profile="copd")
+    log.round(start_ns + 4 * HOUR_NS + MINUTE_NS, spo2=90.0)
     for at, value in enumerate([5.5, 5.0, 4.2, 3.4, 2.9, 2.9, 2.9, 2.9, 4.0, 4.5, 5.0, 5.2]):
-        log.glucose(START_NS + 5 * HOUR_NS + at * 5 * MINUTE_NS, value)
+        log.glucose(start_ns + 5 * HOUR_NS + at * 5 * MINUTE_NS, value)
     for hour in range(6, 36):
-        log.tick(START_NS + hour * HOUR_NS)
+        log.tick(start_ns + hour * HOUR_NS)
     return log.entries
 
 

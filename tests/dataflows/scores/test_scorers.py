@@ -42,7 +42,7 @@ def stories(draw):
     return events
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories())
 def test_a_restored_state_is_the_same_bytes(events):
     scores = Scores()
@@ -51,14 +51,14 @@ def test_a_restored_state_is_the_same_bytes(events):
     assert msgspec.msgpack.encode(Scores.from_state(msgspec.msgpack.decode(state)).state()) == state
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories())
 def test_what_they_say_has_a_known_rule(events):
     told = {one.rule for one in feed(Scores(), events) if hasattr(one, "rule")}
     assert told <= rule_names()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories())
 def test_together_they_say_what_each_says_alone(events):
     until_ns = events[-1].log_ns + 40 * HOUR_NS
@@ -69,7 +69,7 @@ def test_together_they_say_what_each_says_alone(events):
     assert sorted(apart) == sorted(repr(one) for one in together if one not in added)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stories(), st.sets(st.integers(0, 60)))
 def test_restarts_change_nothing(events, cuts):
     until_ns = events[-1].log_ns + 40 * HOUR_NS
