@@ -74,12 +74,10 @@ class EarlyWarning:
             series = self._state.series[code] = Series.begin(anchor, value)
         elif not series.push(anchor, value, parameter.median_s):
             return []
-        self._next = self._due()
         seen = (parameter.on_grid(series.value), reading.log_ns // _HOUR_NS, context.profile, context.limits_version)
-        if self._judged.get(code) == seen:
-            return []
-        self._judged[code] = seen
-        self._state.changed = anchor
+        if self._judged.get(code) != seen:
+            self._judged[code] = seen
+            self._state.changed = anchor
         self._next = self._due()
         return []
 
@@ -101,8 +99,8 @@ class EarlyWarning:
         for series, expires_ns in self._expiries():
             if expires_ns <= log_ns:
                 series.seen_ns = 0
+                self._judged.clear()
         self._next = self._due()
-        self._judged.clear()
         return self._evaluate(due[1].at(log_ns), context)
 
     def state(self) -> Any:

@@ -57,17 +57,20 @@ class Scores:
         self._slots: dict[str, int] = {}
         """Last slot of a code. Not state: a score that is asked again takes nothing twice."""
         self._due: tuple[int, int, Scorer] | None = None
+        self._deadline: tuple[int, int] | None = None
         self._arm()
 
     def _arm(self) -> None:
         due = ((*deadline, one) for one in self._scorers.values() if (deadline := one.deadline()) is not None)
         self._due = min(due, key=lambda one: one[:2], default=None)
+        self._deadline = None if self._due is None else self._due[:2]
 
     def on_reading(self, reading: AnyReading, context: Context) -> Sequence[Outcome]:
         """Takes a reading of any code."""
         code = reading.code
         if code in CONTINUOUS and not reading.status and not reading.stored and reading.value == reading.value:
-            slot = min(reading.ts_ns, reading.log_ns) // SLOT_NS
+            ts_ns, log_ns = reading.ts_ns, reading.log_ns
+            slot = (ts_ns if ts_ns < log_ns else log_ns) // SLOT_NS
             if self._slots.get(code) == slot:
                 return []
             self._slots[code] = slot
@@ -86,7 +89,7 @@ class Scores:
 
     def deadline(self) -> tuple[int, int] | None:
         """The next deadline of any score."""
-        return None if self._due is None else self._due[:2]
+        return self._deadline
 
     def on_deadline(self, log_ns: int, context: Context) -> Sequence[Outcome]:
         """Fires what is due, one after the other."""
