@@ -14,6 +14,8 @@ export function badge(alert) {
 }
 
 export function sentence(alert) {
+  // The last value of a condition that is over is a good one, and would contradict the sentence.
+  if (alert.condition === false) return `${alert.text || words(alert.rule)} (over)`;
   const measured = alert.value == null ? "" : `${number(alert.code, alert.value)} ${unit(alert.unit)}`.trim();
   const limit = alert.limit == null ? "" : ` (limit ${number(alert.code, alert.limit)})`;
   return `${alert.text || words(alert.rule)}${measured ? `: ${measured}${limit}` : ""}`;
