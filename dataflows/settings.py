@@ -136,6 +136,35 @@ class WebSettings(BaseModel):
     secure_cookie: bool = Field(False, description="Whether the cookie is sent over HTTPS only: behind a TLS proxy.")
 
 
+class NotifyTarget(BaseModel):
+    """A webhook that alerts are delivered to: `[[notify.targets]]` in the TOML file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the target; its consumer is called by it.")
+    url: str = Field(pattern=r"^https?://[^\s]+$", description="Where transitions are posted.")
+    secret: SecretStr = Field(min_length=16, description="Key of the signature, shared with the receiver.")
+    events: Literal["notify", "all"] = Field("notify", description="Transitions that page, or all of them.")
+    least: Literal["high", "medium", "low"] = Field("low", description="Least priority.")
+    kinds: list[Literal["physiological", "technical"]] = Field([], description="Kinds of alerts; empty: both.")
+    level: int = Field(1, ge=1, description="Least level of escalation: 2 is for who is called when nobody answers.")
+    tenant: str = Field("", description="Only this organisation; empty: all.")
+    confirm: bool = Field(True, description="Whether the log is told of deliveries (command `delivered`).")
+    history: bool = Field(False, description="Whether a new target gets what ALERTS holds already.")
+    timeout_s: float = Field(10.0, gt=0, le=120, description="How long an answer is waited for.")
+    retry_s: float = Field(1.0, gt=0, description="Pause after the first failure; doubled with each, with jitter.")
+    retry_max_s: float = Field(300.0, gt=0, description="Longest pause between attempts.")
+    attempts: int = Field(50, ge=1, description="After so many attempts it is a dead letter.")
+    give_up_s: float = Field(86400.0, gt=0, description="An alert older than this becomes a dead letter.")
+    in_flight: int = Field(8, ge=1, le=256, description="Requests at once.")
+
+
+class NotifySettings(BaseModel):
+    """Notifications: `vitals notify` (docs/notifications.md)."""
+
+    targets: list[NotifyTarget] = Field([], description="Webhooks; each a table `[[notify.targets]]`.")
+    dead_stream: str = Field("UNDELIVERED", description="Name of the stream of dead letters.")
+    dead_max_age_h: float = Field(24.0 * 30, gt=0, description="How long dead letters are kept.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -148,6 +177,7 @@ class Settings(BaseSettings):
     stack: StackSettings = StackSettings()
     run: RunSettings = RunSettings()
     web: WebSettings = WebSettings()
+    notify: NotifySettings = NotifySettings()
 
     @model_validator(mode="after")
     def _locked_doors(self) -> Self:

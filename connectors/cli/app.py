@@ -19,8 +19,10 @@ from connectors.cli import (
     doctor,
     history,
     ledger,
+    notify,
     rejected,
     replay,
+    report,
     rules,
     run,
     stack,
@@ -31,6 +33,7 @@ from connectors.devices.publisher import PublishError
 from connectors.devices.recording import RecordingError
 from connectors.jetstream.streams import StreamSetupError
 from connectors.local.process import StackError
+from connectors.notify.service import NotifyError
 from connectors.questdb.http import QueryError, QuestDBUnavailableError
 from dataflows.alerts.rules import RuleError
 from dataflows.monitor.state import StateRefusedError
@@ -43,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 SAID = (
-    RuleError,
+    *(RuleError, NotifyError),
     *(CliError, RecordingError, PublishError, StackError, StreamSetupError, StateRefusedError),
     *(QuestDBUnavailableError, QueryError),
 )
@@ -92,6 +95,8 @@ app.command("batch")(batch.batch)
 app.command("dashboard")(dashboard.dashboard)
 app.command("key")(dashboard.key)
 app.add_typer(rules.app, name="rules")
+app.add_typer(report.app, name="report")
+app.command("notify")(notify.notify)
 app.command("doctor")(doctor.doctor)
 app.add_typer(devices.devices_app, name="devices")
 app.command("certs")(devices.certs)

@@ -103,6 +103,8 @@ def _kind(field: FieldInfo) -> str:
     options = [option for option in get_args(field.annotation) if option is not type(None)]
     if options and all(isinstance(option, str) for option in options):
         return " or ".join(f"`{option}`" for option in options)
+    if options and isinstance(options[0], type) and issubclass(options[0], BaseModel):
+        return "tables"
     kind = options[0] if get_origin(field.annotation) is not None and options else field.annotation
     words = names.get(getattr(kind, "__name__", str(kind)), str(kind))
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}

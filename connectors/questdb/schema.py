@@ -92,6 +92,8 @@ VIEWS: dict[str, str] = {
     "thresholds_now": last_sql("thresholds", "tenant, patient, rule", "limits_version"),
     "alerts_now": f"SELECT * FROM ({last_sql('alerts', 'tenant, patient, alert_id', 'transition')}) "  # noqa: S608
     "WHERE state <> 'cleared'",
+    "alarm_burden": "SELECT ts, tenant, rule, priority, kind, count() alerts, count_distinct(patient) patients "
+    "FROM alerts WHERE event = 'raised' SAMPLE BY 1d",
 }
 """Views for readers, by name."""
 

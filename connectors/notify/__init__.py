@@ -1,0 +1,1 @@
+"""Notifications: transitions of alerts out to people and programs, by signed webhooks."""
