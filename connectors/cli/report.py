@@ -74,9 +74,8 @@ def read_burden(reader: QuestDBReader, begin: datetime, end: datetime, tenant: s
 
 def _print(found: Burden) -> None:
     say(f"{found.patients} patients, {found.patient_days:g} patient-days")
-    say(
-        f"{found.alerts} alerts, {found.per_patient_day:g} per patient-day; {100 * found.technical_share:.1f} % technical"
-    )
+    technical = 100 * found.technical_share
+    say(f"{found.alerts} alerts, {found.per_patient_day:g} per patient-day; {technical:.1f} % technical")
     say(f"{found.pages} pages, {found.pages_per_patient_day:g} per patient-day; {found.escalations} escalations")
     if found.ack_median_s is not None:
         share = 100 * found.acknowledged_share

@@ -6,8 +6,9 @@ from connectors.devices.recording import Recording, RecordingError
 from connectors.devices.replay import PatientReplay, copies
 from dataflows.contracts.frames import DEFAULT_TENANT, Origin
 
-CLOSING_TICK_S = 10
-"""Log time that passes after the last frame of a replay, so that what waits for a deadline is decided."""
+CLOSING_TICK_S = 9
+"""Log time that passes after the last frame of a replay, so that what waits for a missing frame is decided; less than
+the 10 s after which a signal counts as silent: the end of a recording is no silence."""
 _NS_PER_S = 1_000_000_000
 
 

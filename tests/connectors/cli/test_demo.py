@@ -27,7 +27,8 @@ def test_the_demo_brings_recorded_patients_to_alerts_and_leaves_nothing_running(
     ):
         raised = [line for line in said.splitlines() if "raised" in line and f"main/{patient}  {rule}" in line]
         assert raised, f"{rule} of {patient} is not in:\n{said}"
-    assert not any("raised" in line and "main/100 " in line for line in said.splitlines())
+    # The shorter recordings end before the others, which is silence; of the normal heart nothing else is said.
+    assert not any("raised" in line and "main/100 " in line and "silence" not in line for line in said.splitlines())
     for server in ("QuestDB: stopped", "NATS: stopped"):
         assert server in said
     assert not list((tmp_path / ".vitals" / "demo").glob("*.pid"))

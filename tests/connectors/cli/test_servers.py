@@ -78,7 +78,7 @@ def test_a_replay_stores_every_sample_once_and_ends_with_a_tick_in_each_partitio
         np.testing.assert_array_equal(found, waves[signal])
     last_ns = max(int(message.headers["Vitals-Log-Time"]) for message in messages[:-8])
     ticks = {message.subject: int(message.headers["Vitals-Log-Time"]) for message in messages[-8:]}
-    assert ticks == {f"vp.{n}.tick.{tick_token(n, 8)}.broker.tick": last_ns + 10 * 10**9 for n in range(8)}
+    assert ticks == {f"vp.{n}.tick.{tick_token(n, 8)}.broker.tick": last_ns + 9 * 10**9 for n in range(8)}
 
 
 def test_the_same_start_and_boot_give_the_same_bytes_and_are_known(vitals, server):
