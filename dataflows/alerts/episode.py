@@ -88,6 +88,8 @@ class Episode(msgspec.Struct, array_like=True):
 
     def deadline(self) -> tuple[int, Timer] | None:
         """The next deadline, (log_ns, timer); of two at once the one that `Timer` names first."""
+        if not self.timers:
+            return None  # most alerts wait for nothing, and this is asked for all of them
         due = [(self.timers[timer][0], timer) for timer in Timer if timer in self.timers]
         return min(due, key=lambda one: one[0], default=None)
 

@@ -181,9 +181,10 @@ class Judge:
             if found is not None:
                 self._found(case, found)
         for scorer in self._scorers.values():
+            due = scorer.deadline()
             self._outcomes(case, scorer.on_reading(reading, self._known(case)))
-        if self._scorers:
-            self._next = self._deadline()
+            if scorer.deadline() != due:
+                self._next = self._deadline()
 
     def _late(self, case: Case, rule: Rule, reading: AnyReading) -> None:
         def bounds_at(ns: int) -> Bounds:
