@@ -65,7 +65,7 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     items = op.filter_map_value("passed", checked, as_items)
     refused = op.filter_map_value("refused", checked, as_reject)
 
-    signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings.flow)))
+    signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings)))
     verdicts = op.stateful_batch("judge", signals, partial(judge_step, read_rules(settings.flow.rules)))
     alerts = op.filter_map_value("transitions", verdicts, as_alert)
     contradictions = op.flat_map_value("contradictions", signals, rejects_of)

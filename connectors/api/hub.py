@@ -62,7 +62,7 @@ class Hub:
         self.rejected = 0
         self._settings = settings
         self._validator = validator
-        self._config = signals_config(settings.flow)
+        self._config = signals_config(settings)
         self._views: dict[tuple[str, str], PatientView] = {}
         self._changed: set[tuple[str, str]] = set()
         self._alerts: dict[str, dict[str, Any]] = {}

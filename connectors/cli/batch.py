@@ -38,7 +38,7 @@ def steps(settings: Settings, plan: Plan) -> Iterator[Step]:
     """Runs the plan through the monitors."""
     flow = settings.flow
     log = entries(plan, time.time_ns())
-    return run(log, validator(settings), config=signals_config(flow), rules=read_rules(flow.rules))
+    return run(log, validator(settings), config=signals_config(settings, replay=True), rules=read_rules(flow.rules))
 
 
 def batch(
@@ -74,7 +74,8 @@ def batch(
             tables.setdefault(name, []).extend(rows)
         alerts += step.alerts
         for record in step.records:
-            tables.setdefault(record.table, []).append(record.row)
+            for name, rows in record.rows():
+                tables.setdefault(name, []).extend(rows)
         rejects.update(reject.reason for reject in step.rejects)
     # Patients were taken batch by batch; people read in the order of time.
     alerts.sort(key=lambda alert: (alert.log_ns, alert.log_seq))

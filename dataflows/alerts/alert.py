@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from dataflows.monitor.rows import Row
+from dataflows.monitor.rows import Row, told
 
 NAMESPACE = uuid.UUID("6f1dbf62-8a5f-5d6c-9a5e-0c7e3a0f4b11")
 """UUIDv5 namespace of alert ids; changing it renames every alert."""
@@ -159,7 +159,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
             self.reason,
             self.limits_version,
         )
-        return [("alerts", [row])]
+        return [("alerts", [told(row)])]
 
 
 def alert_id(*identity: str | int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import msgspec
 
-from dataflows.monitor.rows import Row
+from dataflows.monitor.rows import Row, told
 
 if TYPE_CHECKING:
     from dataflows._native import Answers, Detection, Reading
@@ -71,7 +71,7 @@ class TableRow:
 
     def rows(self) -> list[tuple[str, list[Row]]]:
         """The row and its table, as the database sink asks for them."""
-        return [(self.table, [self.row])]
+        return [(self.table, [told(self.row)])]
 
 
 Outcome = Finding | TableRow

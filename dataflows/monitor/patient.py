@@ -8,18 +8,24 @@ from dataflows.alerts.alert import Alert
 from dataflows.alerts.finding import TableRow
 from dataflows.alerts.rules import BUILTIN, RuleSet
 from dataflows.monitor.judge import Judge, Verdict
-from dataflows.settings import FlowSettings
+from dataflows.settings import Settings
 
 Entry = tuple[bytes, int, int, bytes]
 """Stored subject, log_seq, log_ns, payload; a tick has an empty subject, a hole its beginning as payload, too."""
 
 
-def signals_config(flow: FlowSettings) -> SignalsConfig:
-    """What outputs depend on beside the log."""
+def signals_config(settings: Settings, *, replay: bool = False) -> SignalsConfig:
+    """What outputs depend on beside the log.
+
+    In a replay silence says nothing: a recording that ends is no silent device, and log time moves as it likes. So it
+    is for files, and for a log whose time is the header `Vitals-Log-Time`.
+    """
+    flow = settings.flow
+    listens = not replay and settings.streams.log_time == "server"
     return SignalsConfig(
         reorder_s=flow.reorder_s,
-        silence_wave_s=flow.silence_wave_s,
-        silence_reading_s=flow.silence_reading_s,
+        silence_wave_s=flow.silence_wave_s if listens else 0.0,
+        silence_reading_s=flow.silence_reading_s if listens else 0.0,
         frames_per_s=flow.device_frames_per_s,
         bytes_per_s=flow.device_bytes_per_s,
         burst_s=flow.device_burst_s,

@@ -8,6 +8,11 @@ Row = tuple[Any, ...]
 """Values in the column order of the row's table (`dataflows.contracts.tables`), `ts` first."""
 
 
+def told(row: Row) -> Row:
+    """The row as the database keeps it: an empty word is none (QuestDB makes null of an empty symbol)."""
+    return tuple(None if value == "" else value for value in row)
+
+
 class RowSource(Protocol):
     """Whatever has rows for the database."""
 

@@ -27,7 +27,7 @@ def by_the_file_runner(whole, plan):
     rows, alerts = {}, []
     for step in steps(whole.settings, plan):
         alerts += step.alerts
-        for source in (step.output, *step.alerts):
+        for source in (step.output, *step.verdicts):
             for name, found in source.rows():
                 rows.setdefault(name, []).extend(found)
     frames = {name: table_frame(name, rows.get(name, [])) for name in TABLES}

@@ -40,7 +40,8 @@ def test_a_byte_order_mark_and_other_columns_do_no_harm(tmp_path):
     recording = read(tmp_path, "\ufefftime_s,spo2,FiO2 set\n0,97,21\n10,96,21\n")
     assert recording.numerics.times_s == (0.0, 10.0)
     assert recording.notes == (
-        "column 'fio2 set' left out: not one of spo2, hr, pulse, resp, rr, temp, sbp, dbp, map, etco2",
+        "column 'fio2 set' left out: not one of spo2, hr, pulse, resp, rr, temp, sbp, dbp, map, etco2, glucose, "
+        "weight, battery",
     )
 
 
@@ -50,7 +51,7 @@ def test_a_byte_order_mark_and_other_columns_do_no_harm(tmp_path):
         ("", "it is empty"),
         ("time_s,spo2\n", "no reading"),
         ("time_s,spo2\n0,NaN\n", "no reading"),
-        ("time_s,weight\n0,70\n", "no column is one of"),
+        ("time_s,steps\n0,70\n", "no column is one of"),
         ("time_s,spo2\n0,97\n1,high\n", "line 3: 'high' is no number"),
         ("time_s,spo2\n1,97\n1,96\n", "line 3: times must grow"),
         ("time_s,spo2\n,97\n", "line 2: times must grow"),
