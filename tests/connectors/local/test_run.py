@@ -161,7 +161,7 @@ def test_a_state_of_another_version_is_refused_and_not_tried_again(nats_server, 
 
 
 def test_silence_is_said_once_and_taken_back(nats_server, tmp_path):
-    with running(nats_server, tmp_path / "run", silent_s=3.0) as run:
+    with running(nats_server, tmp_path / "run", silent_s=8.0) as run:
         (pid,) = run.pids()
         os.kill(pid, signal.SIGSTOP)
         until(lambda: run.status()["silent"], 30, poll_s=0.1)

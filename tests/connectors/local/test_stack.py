@@ -132,7 +132,7 @@ def test_streams_larger_than_the_disk_are_made_and_it_is_said(tmp_path):
     streams = StreamSettings(vitals_max_bytes=1 << 50)
     with Stack(settings.model_copy(update={"streams": streams}), said.append):
         assert any("the streams may grow to" in line for line in said)
-        assert any("created the streams VITALS" in line for line in said)
+        assert any("created the streams" in line and "VITALS" in line for line in said)
 
 
 def test_a_taken_port_is_explained(tmp_path):
