@@ -165,6 +165,20 @@ class NotifySettings(BaseModel):
     dead_max_age_h: float = Field(24.0 * 30, gt=0, description="How long dead letters are kept.")
 
 
+class GatewaySettings(BaseModel):
+    """The HTTP gateway for devices and apps: `vitals gateway`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs a certificate.")
+    port: int = Field(8088, ge=0, le=65535, description="Port to listen on.")
+    tls_cert: Path | None = Field(None, description="Certificate of the listener.")
+    tls_key: Path | None = Field(None, description="Key of the certificate.")
+    max_body_bytes: int = Field(1 << 20, gt=0, description="Largest body of a request.")
+    body_s: float = Field(10.0, gt=0, description="A body that takes longer is refused.")
+    frames_per_s: float = Field(20.0, gt=0, description="Frames a second of a device.")
+    burst_frames: int = Field(1000, ge=1, description="Frames of a device at once: a request holds no more.")
+    connections: int = Field(1000, ge=1, description="Connections at once; more are answered 503.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -178,6 +192,7 @@ class Settings(BaseSettings):
     run: RunSettings = RunSettings()
     web: WebSettings = WebSettings()
     notify: NotifySettings = NotifySettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @model_validator(mode="after")
     def _locked_doors(self) -> Self:

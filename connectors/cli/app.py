@@ -17,6 +17,7 @@ from connectors.cli import (
     demo,
     devices,
     doctor,
+    gateway,
     history,
     ledger,
     notify,
@@ -98,6 +99,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(report.app, name="report")
 app.command("notify")(notify.notify)
 app.command("doctor")(doctor.doctor)
+app.command("gateway")(gateway.gateway)
 app.add_typer(devices.devices_app, name="devices")
 app.command("certs")(devices.certs)
 

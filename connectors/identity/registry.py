@@ -23,7 +23,7 @@ from dataflows.contracts.frames import Origin
 BUCKET = "IDENTITY"
 By = Literal["nats", "mqtt", "http"]
 """How a device comes in; an identity is good for one way alone."""
-_KEY_PREFIX = "vk"
+_KEY_PREFIX = "vd"
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ def pipeline_roles() -> dict[str, Template]:
                 "spill.v1.audit",
                 "$JS.API.INFO",
                 f"$JS.API.STREAM.INFO.{registry}",
+                f"$JS.API.CONSUMER.CREATE.{registry}",
                 f"$JS.API.CONSUMER.CREATE.{registry}.>",
                 f"$JS.API.CONSUMER.INFO.{registry}.>",
                 f"$JS.API.CONSUMER.DELETE.{registry}.>",

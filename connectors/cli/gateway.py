@@ -1,0 +1,57 @@
+"""`vitals gateway`: the way in over HTTP."""
+
+from typing import Annotated
+
+import typer
+
+from connectors.cli.console import CliError, load_settings, say
+from dataflows.settings import Settings
+
+
+def gateway(
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; default gateway.port.", show_default=False)
+    ] = None,
+) -> None:
+    """Serve POST /v1/frames, /v1/observations and /v1/questionnaires until Ctrl-C (docs/devices.md).
+
+    A device's key comes from `vitals devices enrol --by http`.
+    """
+    try:
+        import uvicorn  # noqa: PLC0415  (an optional extra)
+
+        from connectors.gateway.server import UnsafeError, application  # noqa: PLC0415
+    except ImportError as error:
+        message = f"{error.name} is missing: the gateway needs the extra `web` (pip install 'vitals[web]')"
+        raise CliError(message) from error
+    settings = with_gateway_credentials(load_settings())
+    if port is not None:
+        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
+    door = settings.gateway
+    try:
+        app = application(settings)
+    except UnsafeError as error:
+        raise CliError(str(error)) from error
+    scheme = "https" if door.tls_cert else "http"
+    say(f"gateway at {scheme}://{door.host}:{door.port}/v1 (description: /v1/openapi.json); Ctrl-C stops it")
+    uvicorn.run(
+        app,
+        host=door.host,
+        port=door.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=door.connections,
+        timeout_keep_alive=15,
+        ssl_certfile=door.tls_cert,
+        ssl_keyfile=door.tls_key,
+    )
+
+
+def with_gateway_credentials(settings: Settings) -> Settings:
+    """Returns settings with the gateway's own, narrower credentials where the pipeline's would have been found."""
+    own = settings.stack.identity_dir.absolute()
+    if not settings.stack.security or settings.nats.credentials != own / "pipeline.creds":
+        return settings
+    nats = settings.nats.model_copy(update={"credentials": own / "gateway.creds"})
+    return settings.model_copy(update={"nats": nats})

@@ -1,0 +1,1 @@
+"""The way in over HTTP: frames, observations, questionnaires, checked by the flow's own validator, into JetStream."""
