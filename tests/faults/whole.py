@@ -133,6 +133,9 @@ class Supervised:
         self.kills = 0
         self.said: list[str] = []
         self.code: int | None = None
+        self._earlier_restarts = 0
+        self.allowed_deaths = 20
+        self.supervisor = Supervisor(settings, self.store, folder, self.said.append)
         self.begin()
 
     def begin(self, processes: int | None = None) -> None:
@@ -140,6 +143,7 @@ class Supervised:
         if processes is not None:
             run = self.settings.run.model_copy(update={"processes": processes})
             self.settings = self.settings.model_copy(update={"run": run})
+        self._earlier_restarts = self.total_restarts
         self.supervisor = Supervisor(self.settings, self.store, self.folder, self.said.append)
         self.code = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -153,9 +157,9 @@ class Supervised:
             self.code = REFUSED
 
     @property
-    def restarts(self) -> int:
-        """Times that the supervisor started it again."""
-        return self.supervisor.status.restarts
+    def total_restarts(self) -> int:
+        """Times that its supervisors started it again."""
+        return self._earlier_restarts + self.supervisor.status.restarts
 
     def kill(self, which: int = 0) -> None:
         """kill -9 of one process; the supervisor starts the set again."""
@@ -182,7 +186,7 @@ class Supervised:
         """Fails with the flow's last words when it keeps dying for another reason than `kill`, or was refused."""
         assert self.code is None, self.said
         deaths = [line for line in self.said if "the flow died" in line and "it left no word" not in line]
-        assert len(deaths) < 20, deaths[-3:]
+        assert len(deaths) < self.allowed_deaths, deaths[-3:]
 
     def stop(self) -> None:
         """Drains it."""

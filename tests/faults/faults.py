@@ -1,0 +1,225 @@
+"""Every fault that the pipeline is tried with, in the order of the matrix. bench/chaos.py draws from the same table."""
+
+import resource
+import shutil
+import time
+
+from bench.traffic import NS
+from connectors.questdb.http import QuestDBHttp
+from dataflows.contracts import vitals_pb2 as pb
+from dataflows.contracts.frames import Origin, message_id, subject_of
+from tests.faults.ground import Fault, Ground
+from tests.waiting import until
+
+NOTHING = "nothing lost, nothing twice"
+
+
+def kill_flow(ground: Ground) -> None:
+    ground.flow.kill()
+
+
+def kill_second(ground: Ground) -> None:
+    ground.flow.kill(1)
+
+
+def drain(ground: Ground) -> None:
+    ground.flow.stop()
+
+
+def begin(ground: Ground) -> None:
+    ground.flow.begin()
+
+
+def kill_nats(ground: Ground) -> None:
+    ground.nats.kill()
+
+
+def start_nats(ground: Ground) -> None:
+    ground.nats.start()
+
+
+def kill_questdb(ground: Ground) -> None:
+    ground.questdb.kill()
+
+
+def start_questdb(ground: Ground) -> None:
+    ground.questdb.start()
+
+
+def kill_both(ground: Ground) -> None:
+    ground.nats.kill()
+    ground.questdb.kill()
+
+
+def start_both(ground: Ground) -> None:
+    ground.nats.start()
+    ground.questdb.start()
+
+
+def suspend(ground: Ground) -> None:
+    QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations SUSPEND WAL")
+
+
+def resume(ground: Ground) -> None:
+    QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations RESUME WAL")
+
+
+def make_read_only(ground: Ground) -> None:
+    ground.questdb.kill()
+    ground.questdb.extra["http.security.readonly"] = "true"
+    ground.questdb.start()
+
+
+def make_writable(ground: Ground) -> None:
+    ground.questdb.kill()
+    del ground.questdb.extra["http.security.readonly"]
+    ground.questdb.start()
+
+
+def fill_disk(ground: Ground) -> None:
+    """No file of the database may grow: what a full disk is to it, without a disk that this test may fill."""
+    resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+
+
+def free_disk(ground: Ground) -> None:
+    """Room again; a table that met the full disk is suspended until somebody resumes it."""
+    resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resume_all(ground)
+
+
+def resume_all(ground: Ground) -> None:
+    for state in ground.questdb.reader.health():
+        if state.suspended:
+            QuestDBHttp(ground.questdb.settings).execute(f"ALTER TABLE {state.table} RESUME WAL")
+
+
+def slow_questdb(ground: Ground) -> None:
+    ground.questdb_wire.slow(0.7)
+
+
+def cut_questdb(ground: Ground) -> None:
+    ground.questdb_wire.cut()
+
+
+def join_questdb(ground: Ground) -> None:
+    ground.questdb_wire.heal()
+
+
+def cut_nats(ground: Ground) -> None:
+    ground.nats_wire.cut()
+
+
+def join_nats(ground: Ground) -> None:
+    ground.nats_wire.heal()
+
+
+def two_processes(ground: Ground) -> None:
+    ground.flow.stop()
+    ground.flow.begin(2)
+
+
+def one_process(ground: Ground) -> None:
+    ground.flow.stop()
+    ground.flow.begin(1)
+
+
+def poison(ground: Ground) -> None:
+    """Bytes that are no frame, an empty message, one that is too large, and a frame of somebody else."""
+    _, _, payload = ground.ward.messages(0, 0)[0]
+    subject = "vitals.v1.main.p00000.poison.ecg_ii"
+    ground.devices.also(
+        (subject, [], b"\xff" * 40), (subject, [], b""), (subject, [], bytes(70_000)), (subject, [], payload)
+    )
+
+
+def jump_clock(ground: Ground) -> None:
+    """A device whose clock goes an hour back, an hour forward, and to 1970."""
+    for boot, offset_s in enumerate((0, -3600, 3600, -time.time()), 1):
+        origin = Origin("p00000", f"jumper{time.monotonic_ns()}", boot)
+        frame = origin.frame(pb.SIGNAL_NUMERIC, 0, 0, time.time_ns() + int(offset_s * NS))
+        frame.observations.items.add(code=pb.CODE_SPO2, value=97, unit=pb.UNIT_PERCENT)
+        headers = [("Nats-Msg-Id", message_id(frame))]
+        ground.devices.also((subject_of(frame), headers, frame.SerializeToString()))
+
+
+def lose_recovery(ground: Ground) -> None:
+    ground.flow.stop()
+    shutil.rmtree(ground.flow.store.folder)
+
+
+def corrupt_recovery(ground: Ground) -> None:
+    ground.flow.stop()
+    for file in ground.flow.store.files():
+        file.write_bytes(b"no database" + file.read_bytes()[11:])
+    ground.flow.begin()
+    until(lambda: ground.flow.code is not None, 30)
+
+
+def mend_recovery(ground: Ground) -> None:
+    assert "is damaged" in ground.flow.said[-1], ground.flow.said[-3:]
+    shutil.rmtree(ground.flow.store.folder)
+    ground.flow.begin()
+
+
+def restarted(ground: Ground) -> bool:
+    """The flow died and was started again."""
+    return ground.flow.total_restarts > ground.restarts_before
+
+
+def spills(ground: Ground) -> bool:
+    """Rows go by SPILL."""
+    return ground.last_of("SPILL") > ground.spilled_before
+
+
+def hides_rows(ground: Ground) -> bool:
+    """A table acknowledges rows and does not show them."""
+    return any(state.suspended and state.pending_transactions for state in ground.questdb.reader.health())
+
+
+def has_no_room(ground: Ground) -> bool:
+    """The database refuses rows, or has suspended a table."""
+    return spills(ground) or hides_rows(ground)
+
+
+def rejects(ground: Ground) -> bool:
+    """Messages went to REJECTED."""
+    return ground.last_of("REJECTED") > ground.rejected_before
+
+
+FLOW = (
+    Fault("kill -9 of the flow", NOTHING, kill_flow, bites=restarted, cuts=1),
+    Fault("SIGTERM of the flow", f"{NOTHING}; ends at an epoch's end", drain, begin),
+    Fault("flow away for longer than the dedupe window", NOTHING, drain, begin, hold_s=4.0),
+)
+SERVERS = (
+    Fault("kill -9 of NATS", f"{NOTHING} that was acknowledged", kill_nats, start_nats, cuts=1),
+    Fault("kill -9 of QuestDB", f"{NOTHING}; alerts do not wait", kill_questdb, start_questdb, bites=spills, cuts=1),
+    Fault("kill -9 of NATS and QuestDB", f"{NOTHING} that was acknowledged", kill_both, start_both, cuts=2),
+)
+STORAGE = (
+    Fault("suspended table", f"{NOTHING}; visible once it is resumed", suspend, resume, hides_rows),
+    Fault("read-only database", NOTHING, make_read_only, make_writable, spills, cuts=2),
+    Fault(
+        "full disk of the database", f"{NOTHING}; visible once there is room", fill_disk, free_disk, has_no_room, 3.0
+    ),
+    Fault("slow database", f"{NOTHING}; rows go by SPILL", slow_questdb, join_questdb, spills, 3.0),
+)
+NETWORK = (
+    Fault("network cut to the database, no reset", NOTHING, cut_questdb, join_questdb, spills, 3.0),
+    Fault("network cut to NATS, no reset", f"{NOTHING}; noticed by heartbeats", cut_nats, join_nats, restarted, 3.0),
+)
+INPUT = (
+    Fault("poison messages", "rejected with their bytes; neighbours are not touched", poison, bites=rejects),
+    Fault("clock jumps of a device", "stored or rejected, never dropped", jump_clock, bites=rejects),
+)
+SCALE = (
+    Fault("rescale to two processes", NOTHING, two_processes),
+    Fault("kill -9 of one of two processes", NOTHING, kill_second, bites=restarted, cuts=1),
+    Fault("rescale to one process", NOTHING, one_process),
+)
+STATE = (
+    Fault("recovery folder lost", f"{NOTHING}; the log is read from its first message", lose_recovery, begin),
+    Fault("recovery folder corrupt", f"refused in words; removed, {NOTHING}", corrupt_recovery, mend_recovery),
+)
+FAULTS = (*FLOW, *SERVERS, *STORAGE, *NETWORK, *INPUT, *SCALE, *STATE)
+"""The matrix."""
