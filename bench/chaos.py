@@ -101,8 +101,8 @@ def run(folder: Path, kills: int, minutes: float, patients: int, seed: int) -> d
         ground = Ground(nats, questdb, folder, patients)
         chaos = Chaos(ground, seed)
         chaos.run(kills, started + 60 * minutes)
-        ground.finish()
         chaos.check()
+        ground.finish()
         found = ground.differences()
     finally:
         questdb.stop()
