@@ -103,6 +103,7 @@ def run(folder: Path, kills: int, minutes: float, patients: int, seed: int) -> d
         chaos.run(kills, started + 60 * minutes)
         chaos.check()
         ground.finish()
+        traces = ground.traces() if chaos.doubled else []
         found = ground.differences()
     finally:
         questdb.stop()
@@ -124,6 +125,7 @@ def run(folder: Path, kills: int, minutes: float, patients: int, seed: int) -> d
         "longest_settle_s": chaos.worst_s,
         "minutes": (time.monotonic() - started) / 60,
         "seed": seed,
+        "traces": traces,
     }
 
 

@@ -525,6 +525,10 @@ class Messages:
     def entries(self) -> list[tuple[bytes, int, int, bytes]]:
         """The list as `build` takes it."""
 
+    @property
+    def received(self) -> int:
+        """How many of them are messages, neither ticks nor holes."""
+
     def __len__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -536,6 +540,10 @@ class Items:
     def tenant(self) -> str: ...
     @property
     def patient(self) -> str: ...
+    @property
+    def commands(self) -> int:
+        """How many of them are commands."""
+
     def split(self, at: int) -> tuple[Items, Items]:
         """The list cut before item `at`."""
 

@@ -22,7 +22,7 @@ from dataflows.alerts.alert import Alert
 from dataflows.monitor.checking import validator
 from dataflows.monitor.judge import Verdict
 from dataflows.monitor.patient import signals_config
-from dataflows.monitor.steps import REJECTED, judge_step, signals_step
+from dataflows.monitor.steps import COMMANDS, RECEIVED, REJECTED, judge_step, signals_step
 from dataflows.settings import Settings
 
 
@@ -82,7 +82,10 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
 def validate(rules: Validator, batch: list[tuple[str, Messages]]) -> Iterable[tuple[str, Items | Reject]]:
     """Items that passed, and each message that did not."""
     for key, messages in batch:
+        RECEIVED.inc(messages.received)
         items, rejects = rules.check(key, messages)
+        if commands := items.commands:
+            COMMANDS.inc(commands)
         if len(items):
             yield key, items
         for reject in rejects:

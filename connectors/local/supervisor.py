@@ -21,6 +21,7 @@ from connectors.jetstream.streams import StreamSetupError
 from connectors.local.flow import GRAPH, FlowSet
 from connectors.local.partitions import Partition, partitions_of
 from connectors.local.recovery import RecoveryStore
+from connectors.local.unaccounted import UNACCOUNTED, Unaccounted
 from connectors.local.worker import REFUSED
 from dataflows.settings import Settings
 
@@ -189,9 +190,10 @@ class Supervisor:
 
     def _look(self) -> None:
         """Reads the metrics while the set lives: a process that is stuck may take its time to answer."""
-        processes = self.flow.processes
+        processes, unaccounted = self.flow.processes, Unaccounted()
         while self.flow.whole and self.flow.processes is processes and not self._stop.is_set():
             samples = self.flow.samples()
+            UNACCOUNTED.set(unaccounted.observe(samples, time.monotonic()))
             partitions = partitions_of(samples)
             if self.flow.processes is processes and self.flow.whole and not self._stop.is_set():
                 self._note(State.RUNNING if partitions else State.STARTING, partitions=partitions, samples=samples)

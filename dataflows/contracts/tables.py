@@ -356,6 +356,23 @@ THRESHOLDS = Table(
     "ever",
 )
 
+LEDGER = Table(
+    "ledger",
+    (
+        *_FRAME,
+        ("received", Kind.LONG),
+        ("stored", Kind.LONG),
+        ("late", Kind.LONG),
+        ("duplicate", Kind.LONG),
+        ("rejected", Kind.LONG),
+        ("log_ns", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "device", "signal"),
+    "DAY",
+    "rows",
+)
+"""What became of a signal's frames since its patient was first heard of, told each minute of log time."""
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -369,6 +386,7 @@ TABLES: dict[str, Table] = {
         WITHHELD,
         LATE_FRAMES,
         CLOCK_SEGMENTS,
+        LEDGER,
         SCORES,
         TRENDS,
         AUDIT,

@@ -11,6 +11,8 @@ from dataflows.monitor.judge import Judge, Verdict
 from dataflows.monitor.state import refusing
 
 FRAMES = Counter("vitals_frames", "Frames by what became of them: stored, late, duplicate or rejected", ["result"])
+RECEIVED = Counter("vitals_received", "Messages that the log handed over, ticks apart")
+COMMANDS = Counter("vitals_commands", "Commands among them")
 SAMPLES = Counter("vitals_samples", "Samples pushed into detectors")
 _STORED, _LATE, _DUPLICATE, REJECTED = (FRAMES.labels(name) for name in ("stored", "late", "duplicate", "rejected"))
 

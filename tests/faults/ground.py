@@ -13,6 +13,7 @@ from connectors.history.compare import Comparer, Comparison, Window
 from connectors.history.graph import Range
 from connectors.history.replay import Replay
 from connectors.jetstream.connection import connect
+from connectors.jetstream.history import bounds, messages
 from connectors.ledger.evidence import collect
 from dataflows._native import JetStreamError, Publisher
 from dataflows.ledger import Ledger, account
@@ -164,6 +165,23 @@ class Ground:
     def doubled(self) -> int:
         """Ids that stand more than once in a stream of outputs."""
         return sum(len(doubles(self.whole.messages(stream))) for stream in ("ALERTS", "REJECTED"))
+
+    def traces(self) -> list[str]:
+        """Where and when each doubled alert stands, and what the writers found when they started: for the report."""
+
+        async def look() -> list[str]:
+            client = await connect(self.whole.settings.nats, "test")
+            first, last = await bounds(client, "ALERTS")
+            places: dict[str, list[str]] = {}
+            async for message in messages(client, "ALERTS", first, last):
+                headers = message.headers or {}
+                place = f"{message.metadata.sequence.stream} at {message.metadata.timestamp} {headers}"
+                places.setdefault(headers.get("Nats-Msg-Id", ""), []).append(place)
+            await client.close()
+            return [f"{name}: {found}" for name, found in places.items() if len(found) > 1]
+
+        logs = [line for file in self.flow.folder.glob("flow*.log") for line in file.read_text().splitlines()]
+        return [*asyncio.run(look()), *sorted(line for line in logs if " holds " in line)[-200:]]
 
     def try_fault(self, fault: "Fault") -> Verdict:
         """Injects, holds, heals, waits, and looks what is lost or doubled."""

@@ -40,6 +40,10 @@ class Whole:
         self._runs = 0
         ensure_streams(self.settings)
         ensure_schema(QuestDBHttp(questdb.settings), questdb.settings)
+        self.drain()
+
+    def drain(self) -> None:
+        """Starts the drainer of SPILL."""
         self.drainer = DrainerThread(self.settings)
         self.drainer.start()
 

@@ -19,6 +19,8 @@ use super::{PullerError, runtime};
 /// The client stops taking publishes when about 5,000 acknowledgements are pending and none is awaited.
 const ROUND: usize = 1_000;
 const SCAN_BATCH: usize = 5_000;
+/// Answers without a message after which a scan gives up.
+const MAX_EMPTY: u32 = 20;
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 /// A message to publish.
@@ -110,7 +112,7 @@ impl Publisher {
             };
             let consumer = self.link.jetstream.create_consumer_on_stream(config, stream).await;
             let consumer = consumer.map_err(|error| unread(stream, &error))?;
-            let mut done = false;
+            let (mut done, mut empty) = (false, 0);
             while !done {
                 let batch = consumer.fetch().max_messages(SCAN_BATCH).messages().await;
                 let mut batch = batch.map_err(|error| unread(stream, &error))?;
@@ -126,8 +128,16 @@ impl Publisher {
                     stored.push(Stored { seq, message_id: header(MESSAGE_ID), tag: header(tag) });
                     done |= seq >= last_seq;
                 }
-                // Deleted messages at the end: nothing is left although last_seq was not met.
-                done |= stored.len() == before;
+                if !done && stored.len() == before {
+                    // Deleted messages at the end, or a server that was asked too early: only the consumer knows. What
+                    // is missed here would be written twice.
+                    let info = consumer.get_info().await.map_err(|error| unread(stream, &error))?;
+                    done = info.num_pending == 0;
+                    empty += 1;
+                    if !done && empty == MAX_EMPTY {
+                        return Err(unread(stream, &format!("{} messages were not sent", info.num_pending)));
+                    }
+                }
             }
             let name = &consumer.cached_info().name;
             let _ = self.link.jetstream.delete_consumer_from_stream(name, stream).await; // it expires by itself as well

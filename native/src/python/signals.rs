@@ -174,6 +174,17 @@ impl Output {
                 .collect(),
         )?;
         add(
+            "ledger",
+            out.ledger
+                .iter()
+                .map(|row| {
+                    let [stored, late, duplicate, rejected] = row.counts;
+                    let received = stored + late + duplicate + rejected;
+                    names.row(row.ts, &row.origin, (received, stored, late, duplicate, rejected, row.ts))
+                })
+                .collect(),
+        )?;
+        add(
             "clock_segments",
             out.clock_segments
                 .iter()
@@ -236,7 +247,8 @@ impl Output {
             && out.clock_segments.is_empty()
             && out.derived.is_empty()
             && out.withheld.is_empty()
-            && out.late_frames.is_empty())
+            && out.late_frames.is_empty()
+            && out.ledger.is_empty())
     }
 
     /// Whether the judge has anything to hear.

@@ -65,6 +65,12 @@ impl Messages {
         self.items.len()
     }
 
+    /// How many of them are messages, neither ticks nor holes.
+    #[getter]
+    fn received(&self) -> usize {
+        self.items.iter().filter(|raw| matches!(raw, Raw::Message(_))).count()
+    }
+
     /// Pickling, for the way to another process of the cluster.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let build = slf.get_type().getattr("build")?;
@@ -89,6 +95,12 @@ pub struct Items {
 impl Items {
     fn __len__(&self) -> usize {
         self.list.len()
+    }
+
+    /// How many of them are commands.
+    #[getter]
+    fn commands(&self) -> usize {
+        self.list.iter().filter(|item| matches!(item, wire::Item::Command(..))).count()
     }
 
     /// The list cut before item `at`, for tests of invariance.

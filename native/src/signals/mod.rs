@@ -13,6 +13,7 @@ mod device;
 mod evidence;
 mod hole;
 mod lead;
+mod ledger;
 mod limits;
 mod monitor;
 mod numeric;
@@ -32,6 +33,6 @@ pub use hole::LIMIT_NS as HOLE_LIMIT_NS;
 pub use limits::check_threshold;
 pub use monitor::{Config, Signals};
 pub use output::{
-    AnswersEvent, BeatRow, ClockRow, Counts, DerivedRow, DesaturationRow, Detection, Event, LateRow, ObservationRow,
-    Observed, Origin, Output, QualityRow, ReadingEvent, WaveRow, WithheldRow,
+    AnswersEvent, BeatRow, ClockRow, Counts, DerivedRow, DesaturationRow, Detection, Event, LateRow, LedgerRow,
+    ObservationRow, Observed, Origin, Output, QualityRow, ReadingEvent, WaveRow, WithheldRow,
 };

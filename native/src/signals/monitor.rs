@@ -11,6 +11,7 @@ use super::confirm::Confirm;
 use super::device::Device;
 use super::evidence::Evidence;
 use super::hole::Hole;
+use super::ledger::Ledger;
 use super::limits::Limits;
 use super::order::Verdict;
 use super::output::{ClockRow, Detection, Event, Output};
@@ -19,7 +20,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -67,6 +68,8 @@ enum Due {
     Finding,
     /// The end of the alarm on a hole in the log.
     Hole,
+    /// The minute's counts.
+    Ledger,
 }
 
 /// The state of one patient.
@@ -84,6 +87,8 @@ pub struct Signals {
     confirm: Confirm,
     /// What the patient is watched for.
     limits: Arc<Limits>,
+    /// What became of the frames.
+    ledger: Ledger,
 }
 
 impl Signals {
@@ -99,6 +104,7 @@ impl Signals {
             past: Past::default(),
             confirm: Confirm::default(),
             limits: Arc::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -114,9 +120,10 @@ impl Signals {
             self.pass_to(log_ns, out);
             match item {
                 Item::Frame(frame, raw) => {
-                    let known = out.events.len();
+                    let (known, before) = (out.events.len(), out.counts);
                     self.on_frame(frame, raw, out);
                     self.review(known, item.place(), out);
+                    self.ledger.note(frame, before, out.counts);
                 }
                 Item::Command(command, _) => self.on_command(command, out),
                 Item::Tick { .. } => {}
@@ -155,6 +162,7 @@ impl Signals {
                     self.silence(index, standing, true, limit_ns, (log_seq, deadline_ns), out);
                 }
                 Due::Past => self.past.fire((deadline_ns, log_seq), out),
+                Due::Ledger => self.ledger.tell(deadline_ns, &mut out.ledger),
                 Due::Hole => out.events.extend(self.hole.take().map(|hole| hole.over(deadline_ns))),
             }
         }
@@ -172,7 +180,8 @@ impl Signals {
         let hole = self.hole.map(|hole| (hole.deadline_ns(), hole.log_seq, Due::Hole));
         let past = self.past.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Past));
         let finding = self.confirm.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Finding));
-        let all = orders.chain(silences).chain(past).chain(finding).chain(hole);
+        let ledger = self.ledger.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Ledger));
+        let all = orders.chain(silences).chain(past).chain(finding).chain(hole).chain(ledger);
         all.min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
     }
 
@@ -380,6 +389,7 @@ impl Signals {
         self.past.write(&mut writer);
         self.confirm.write(&mut writer);
         self.limits.write(&mut writer);
+        self.ledger.write(&mut writer);
         writer.finish()
     }
 
@@ -405,6 +415,7 @@ impl Signals {
         for channel in &mut signals.channels {
             channel.limits = signals.limits.clone();
         }
+        signals.ledger = Ledger::read(&mut reader)?;
         reader.finish()?;
         Ok(signals)
     }

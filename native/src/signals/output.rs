@@ -294,6 +294,17 @@ pub enum Event {
     Answers(AnswersEvent),
 }
 
+/// A row of `ledger`: what became of a signal's frames since the patient was first heard of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LedgerRow {
+    /// The minute of log time.
+    pub ts: i64,
+    /// Last frame.
+    pub origin: Origin,
+    /// Stored, late, duplicate, rejected; their sum is what was received.
+    pub counts: [u64; 4],
+}
+
 /// How many frames became what. `received = stored + late + duplicate + rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -332,6 +343,8 @@ pub struct Output {
     pub withheld: Vec<WithheldRow>,
     /// Rows of `late_frames`.
     pub late_frames: Vec<LateRow>,
+    /// Rows of `ledger`.
+    pub ledger: Vec<LedgerRow>,
     /// For the judge.
     pub events: Vec<Event>,
     /// Frames that contradict others.

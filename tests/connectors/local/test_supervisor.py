@@ -5,6 +5,7 @@ import pytest
 from connectors.local.partitions import Partition, partitions_of
 from connectors.local.recovery import RecoveryStore
 from connectors.local.supervisor import BackOff
+from connectors.local.unaccounted import Unaccounted
 from connectors.local.watch import Progress
 from dataflows.monitor.state import StateRefusedError
 from dataflows.settings import Settings
@@ -86,3 +87,32 @@ class TestRecoveryStore:
         store = RecoveryStore(tmp_path, Settings())
         with store.held(), pytest.raises(StateRefusedError, match="another flow runs"), store.held():
             pass
+
+
+class TestUnaccounted:
+    @staticmethod
+    def samples(received, stored, rejected=0, commands=0):
+        return {
+            "vitals_received_total": received,
+            'vitals_frames_total{result="stored"}': stored,
+            'vitals_frames_total{result="rejected"}': rejected,
+            "vitals_commands_total": commands,
+        }
+
+    def test_reads_zero_while_everything_comes_out(self):
+        ledger = Unaccounted(patience_s=5.0)
+        for second in range(30):
+            # At each look some of the last second's messages are on their way.
+            samples = self.samples(100 * second, max(0, 100 * second - 60), 40 * (second > 0), 20 * (second > 0))
+            assert ledger.observe(samples, second) == 0
+
+    def test_what_does_not_come_out_is_counted_once_it_should_have(self):
+        ledger = Unaccounted(patience_s=5.0)
+        counts = [ledger.observe(self.samples(100, 97), second) for second in range(8)]
+        assert counts == [0] * 5 + [3] * 3
+
+    def test_what_comes_out_twice_is_counted_and_a_new_process_begins_anew(self):
+        ledger = Unaccounted(patience_s=5.0)
+        assert ledger.observe(self.samples(100, 101), 0) == 1
+        assert ledger.observe(self.samples(1000, 1000), 1) == 0
+        assert [ledger.observe(self.samples(10, 10), second) for second in range(2, 9)] == [0] * 7

@@ -1,0 +1,130 @@
+"""Streams that are full, and a log that no longer reaches back: nothing is lost without being said."""
+
+import asyncio
+import time
+
+import pytest
+from nats.js.api import DiscardPolicy
+from nats.js.errors import ServerError
+
+from bench.traffic import Ward
+from connectors.jetstream.connection import connect
+from connectors.ledger.evidence import collect
+from connectors.local.worker import REFUSED
+from dataflows.ledger import account
+from tests.faults.whole import Whole, doubles
+from tests.waiting import until
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def change(whole, stream, **options):
+    """Alters a stream's configuration, as an administrator can."""
+
+    async def alter():
+        connection = await connect(whole.settings.nats, "test")
+        jetstream = connection.jetstream()
+        config = (await jetstream.stream_info(stream)).config
+        await jetstream.update_stream(config.evolve(**options))
+        await connection.close()
+
+    asyncio.run(alter())
+
+
+def totals(whole):
+    async def look():
+        connection = await connect(whole.settings.nats, "test")
+        last = (await connection.jetstream().stream_info("VITALS")).state.last_seq
+        found = account(await collect(connection, whole.settings, 1, last))
+        await connection.close()
+        return found.totals
+
+    return asyncio.run(look())
+
+
+@pytest.fixture
+def whole(nats_server, own_questdb, tmp_path):
+    whole = Whole(nats_server, own_questdb, tmp_path)
+    yield whole
+    whole.close()
+
+
+def publish(whole, ward, seconds):
+    publisher = whole.publisher()
+    for second in seconds:
+        for patient in range(ward.patients):
+            publisher.publish_all(ward.messages(patient, second))
+    last = publisher.stream_state("VITALS")[2]
+    publisher.close()
+    return last
+
+
+def test_a_log_that_pushed_out_what_was_not_read_stops_the_flow_and_names_it(whole):
+    ward = Ward(4, time.time_ns() - 120 * 10**9)
+    flow = whole.flow()
+    last = publish(whole, ward, range(5))
+    until(lambda: flow.done_to() >= last, 60, poll_s=0.1)
+    flow.stop()
+    position = min(position.seq for position in flow.store.positions().values())
+    publish(whole, ward, range(5, 60))
+    # Full: the oldest messages make room for new ones.
+    change(whole, "VITALS", max_msgs=50)
+    publisher = whole.publisher()
+    first = publisher.stream_state("VITALS")[1]
+    assert first > position + 1
+    flow.begin()
+    until(lambda: flow.code is not None, 60)
+    assert flow.code == REFUSED
+    words = " ".join(flow.said)
+    assert "the flow cannot go on: messages of the log are lost to the flow" in words
+    assert f"{first - 1}" in words
+    # It stays refused: nobody may start it into the hole without knowing.
+    flow.begin()
+    until(lambda: flow.code is not None, 60)
+    assert flow.code == REFUSED
+
+
+def test_the_log_cannot_be_made_to_refuse_new_messages(whole):
+    # The broker's ticks are scheduled messages, and the server has none in a stream that discards new ones.
+    with pytest.raises(ServerError, match="message scheduling cannot use discard new"):
+        change(whole, "VITALS", discard=DiscardPolicy.NEW)
+
+
+def test_full_alerts_stop_the_flow_until_there_is_room_and_lose_nothing(whole):
+    ward = Ward(8, time.time_ns() - 300 * 10**9)
+    change(whole, "ALERTS", max_msgs=3, discard=DiscardPolicy.NEW)
+    flow = whole.flow()
+    last = publish(whole, ward, range(60))
+    until(lambda: any("the flow died" in line for line in flow.said), 60)
+    assert len(whole.messages("ALERTS")) == 3
+    assert flow.done_to() < last
+    change(whole, "ALERTS", max_msgs=-1, discard=DiscardPolicy.OLD)
+    until(lambda: flow.done_to() >= last, 90, poll_s=0.1)
+    whole.wait_for_waveforms(8 * 60, flow)
+    flow.stop()
+    alerts = whole.messages("ALERTS")
+    assert len(alerts) == whole.questdb.reader.count("alerts") > 3
+    assert doubles(alerts) == []
+    assert totals(whole)["lost"] == 0
+
+
+def test_a_full_spill_stops_the_flow_until_there_is_room_and_loses_nothing(whole, own_questdb):
+    whole.close()
+    ward = Ward(8, time.time_ns() - 120 * 10**9)
+    flow = whole.flow()
+    last = publish(whole, ward, range(3))
+    until(lambda: flow.done_to() >= last, 60, poll_s=0.1)
+    change(whole, "SPILL", max_msgs=1, discard=DiscardPolicy.NEW)
+    own_questdb.kill()
+    last = publish(whole, ward, range(3, 30))
+    until(lambda: any("the flow died" in line for line in flow.said), 60)
+    assert flow.done_to() < last
+    change(whole, "SPILL", max_msgs=-1)
+    own_questdb.start()
+    whole.drain()
+    until(lambda: flow.done_to() >= last, 90, poll_s=0.1)
+    whole.wait_for_waveforms(8 * 30, flow)
+    found = totals(whole)
+    assert (found["lost"], found["stored"]) == (0, 8 * 2 * 30)
+    assert doubles(whole.messages("ALERTS")) == []
+    flow.stop()
