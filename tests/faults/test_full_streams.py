@@ -5,12 +5,12 @@ import time
 
 import pytest
 from nats.js.api import DiscardPolicy
-from nats.js.errors import ServerError
 
 from bench.traffic import Ward
 from connectors.jetstream.connection import connect
 from connectors.ledger.evidence import collect
 from connectors.local.worker import REFUSED
+from dataflows._native import PublishError
 from dataflows.ledger import account
 from tests.faults.whole import Whole, doubles
 from tests.waiting import until
@@ -84,10 +84,28 @@ def test_a_log_that_pushed_out_what_was_not_read_stops_the_flow_and_names_it(who
     assert flow.code == REFUSED
 
 
-def test_the_log_cannot_be_made_to_refuse_new_messages(whole):
-    # The broker's ticks are scheduled messages, and the server has none in a stream that discards new ones.
-    with pytest.raises(ServerError, match="message scheduling cannot use discard new"):
-        change(whole, "VITALS", discard=DiscardPolicy.NEW)
+def test_a_log_that_refuses_new_messages_loses_none_that_it_acknowledged(whole):
+    ward = Ward(4, time.time_ns() - 120 * 10**9)
+    flow = whole.flow()
+    publish(whole, ward, range(3))
+    _, first, last = whole.publisher().stream_state("VITALS")
+    change(whole, "VITALS", max_msgs=last - first + 20, discard=DiscardPolicy.NEW)
+    refused = None
+    for second in range(3, 30):
+        try:
+            publish(whole, ward, [second])
+        except PublishError:
+            refused = second
+            break
+    assert refused is not None
+    change(whole, "VITALS", max_msgs=-1, discard=DiscardPolicy.OLD)
+    # The device sends again what was not acknowledged, and goes on.
+    last = publish(whole, ward, range(refused, refused + 5))
+    until(lambda: flow.done_to() >= last, 60, poll_s=0.1)
+    whole.wait_for_waveforms(4 * (refused + 5), flow)
+    found = totals(whole)
+    assert (found["lost"], found["missing"], found["stored"]) == (0, 0, 4 * 2 * (refused + 5))
+    flow.stop()
 
 
 def test_full_alerts_stop_the_flow_until_there_is_room_and_lose_nothing(whole):
