@@ -136,6 +136,7 @@ class Comparer:
         replayed = table_frame(name, rows).unique(table.dedup, keep="last", maintain_order=True)
         columns = ", ".join(f'"{column}"' for column, _ in table.columns)
         live = reader.query(f'SELECT {columns} FROM "{name}"').cast(replayed.schema)  # noqa: S608  (constants)
+        replayed, live = _plain(replayed), _plain(live)
         kept = self._windowed(replayed)
         found = _compare(name, map(_words, self._windowed(live).rows()), map(_words, kept.rows()))
         found.left_out = replayed.height - kept.height
@@ -145,6 +146,11 @@ class Comparer:
         moment = "log_ns" if "log_ns" in frame.columns else pl.col("ts").cast(pl.Int64)
         places = frame.select("tenant", "patient", moment).rows()
         return frame.filter(pl.Series([self._inside(*place) for place in places], dtype=pl.Boolean))
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """The database keeps neither NaN nor an empty text apart from null."""
+    return frame.with_columns(pl.col(pl.Float64).fill_nan(None), pl.col(pl.String).replace("", None))
 
 
 def _words(row: Row) -> str:
