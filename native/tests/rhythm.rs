@@ -54,6 +54,25 @@ fn asystole_is_certain_four_seconds_after_the_last_beat_and_clears_with_the_thir
 }
 
 #[test]
+fn weak_beats_end_no_silence_and_count_for_the_rate() {
+    let (mut monitor, mut out) = (monitor(), Vec::new());
+    let strong = at_intervals(&[0.8; 10]);
+    let last = strong.last().unwrap().sample;
+    monitor.beats(&strong);
+    for n in 1..=8 {
+        monitor.beat_of_size(&beat(last + 200 * n, false), true);
+    }
+    monitor.advance(last + 1700, &mut out);
+    let raised = first(&out, RhythmRule::Asystole, true).unwrap();
+    assert_eq!((raised.onset, raised.decided), (last, last + 1000));
+    assert!(first(&out, RhythmRule::Asystole, false).is_none());
+    assert!(first(&out, RhythmRule::ExtremeBradycardia, true).is_none());
+    monitor.beats(&[1800, 2000, 2200].map(|offset| beat(last + offset, false)));
+    monitor.advance(last + 2201, &mut out);
+    assert_eq!(first(&out, RhythmRule::Asystole, false).unwrap().decided, last + 2200);
+}
+
+#[test]
 fn three_and_a_half_seconds_are_a_pause_and_no_asystole() {
     let mut intervals = vec![0.8; 8];
     intervals.extend([3.5, 0.8, 0.8, 0.8, 0.8]);

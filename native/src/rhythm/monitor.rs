@@ -93,9 +93,15 @@ impl RhythmMonitor {
     /// Announces beats.
     pub fn beats(&mut self, beats: &[Beat]) {
         for beat in beats {
-            let ventricular = beat.label == BeatLabel::Ventricular;
-            self.queue.insert(beat.sample.max(self.at), Item::Beat { ventricular });
+            self.beat_of_size(beat, false);
         }
+    }
+
+    /// Announces a beat. A weak one, far smaller than the usual QRS, counts for every rate and ends no silence: P waves
+    /// that go on when the ventricles stand still are found as beats, and so is noise.
+    pub fn beat_of_size(&mut self, beat: &Beat, weak: bool) {
+        let ventricular = beat.label == BeatLabel::Ventricular;
+        self.queue.insert(beat.sample.max(self.at), Item::Beat { ventricular, weak });
     }
 
     /// Announces pulses of a pleth or arterial wave on the same sample count: they speak against asystole and pause.
@@ -146,7 +152,7 @@ impl RhythmMonitor {
             self.deadlines(at, out);
             self.at = self.at.max(at);
             match item {
-                Item::Beat { ventricular } => self.beat(at, ventricular, out),
+                Item::Beat { ventricular, weak } => self.beat(at, ventricular, weak, out),
                 Item::Pulse => self.pulses.push(at),
                 Item::Invalid { end } => {
                     self.quiet_since = self.quiet_since.max(end);
@@ -221,18 +227,20 @@ impl RhythmMonitor {
         }
     }
 
-    fn beat(&mut self, sample: u64, ventricular: bool, out: &mut Vec<RhythmEvent>) {
+    fn beat(&mut self, sample: u64, ventricular: bool, weak: bool, out: &mut Vec<RhythmEvent>) {
         if self.beats.last().is_some_and(|last| last.sample >= sample) {
             return; // Announced twice, or after the monitor had passed it.
         }
         self.beats.push(Past { sample, ventricular, joined: !self.broken });
         self.atrial_fibrillation(sample, ventricular, out);
         self.broken = false;
-        self.quiet_since = self.quiet_since.max(sample);
-        self.recheck = 0;
-        self.recovered = (self.recovered + 1).min(RECOVERED);
+        if !weak {
+            self.quiet_since = self.quiet_since.max(sample);
+            self.recheck = 0;
+            self.recovered = (self.recovered + 1).min(RECOVERED);
+        }
         self.conducted = if ventricular { 0 } else { (self.conducted + 1).min(VENTRICULAR_END) };
-        if self.recovered == RECOVERED {
+        if !weak && self.recovered == RECOVERED {
             self.silence_over(sample, out);
         }
         self.extreme_rates(out);

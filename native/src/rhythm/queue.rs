@@ -7,8 +7,8 @@ use crate::state::{Reader, StateError, Writer};
 /// One thing that a rule reacts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A QRS.
-    Beat { ventricular: bool },
+    /// A QRS; a weak one is too small to be the ventricles' usual beat.
+    Beat { ventricular: bool, weak: bool },
     /// A pulse of a pleth or arterial wave.
     Pulse,
     /// Nothing may be concluded from here up to this sample, exclusive.
@@ -28,7 +28,7 @@ impl Item {
             Self::Invalid { end } => (0, end),
             Self::Fibrillation { first } => (1, first),
             Self::Pulse => (2, 0),
-            Self::Beat { ventricular } => (3, u64::from(ventricular)),
+            Self::Beat { ventricular, weak } => (3, u64::from(ventricular) | u64::from(weak) << 1),
         }
     }
 }
@@ -65,7 +65,7 @@ impl Queue {
                 0 => Item::Invalid { end: value },
                 1 => Item::Fibrillation { first: value },
                 2 => Item::Pulse,
-                3 => Item::Beat { ventricular: value != 0 },
+                3 if value < 4 => Item::Beat { ventricular: value & 1 != 0, weak: value & 2 != 0 },
                 _ => return Err(StateError::Value("announced item")),
             };
             queue.insert(at, item);

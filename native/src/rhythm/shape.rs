@@ -19,6 +19,12 @@ const FORMING: u16 = 8;
 /// A beat less like the usual shape leaves it alone.
 const LIKE: f32 = 0.6;
 
+/// Sizes that say what is usual, and how many it takes.
+const SIZES: usize = 32;
+const FEWEST_SIZES: usize = 8;
+/// A QRS smaller than this share of the usual one is weak.
+const WEAK: f32 = 0.35;
+
 /// The shape of one beat.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
@@ -30,6 +36,8 @@ pub struct Shape {
     pub like_usual: f32,
     /// Correlation with the beat before; 0 without one.
     pub like_last: f32,
+    /// Far smaller than the usual QRS: a P wave or noise that was found as a beat, until 16 of 32 are like it.
+    pub weak: bool,
 }
 
 /// Keeps the wave of the last seconds and the usual shape.
@@ -44,6 +52,8 @@ pub struct Shapes {
     usual: Vec<f32>,
     last: Vec<f32>,
     formed: u16,
+    /// Sizes of the last beats.
+    sizes: VecDeque<f32>,
 }
 
 impl Shapes {
@@ -59,6 +69,7 @@ impl Shapes {
             usual: Vec::new(),
             last: Vec::new(),
             formed: 0,
+            sizes: VecDeque::new(),
         }
     }
 
@@ -109,15 +120,27 @@ impl Shapes {
             *value -= mean;
         }
         let fold = |pick: fn(f32, f32) -> f32| window.iter().copied().fold(0.0, pick);
+        let size = fold(f32::max) - fold(f32::min);
         let shape = Shape {
-            size: fold(f32::max) - fold(f32::min),
+            size,
+            weak: self.usual_size().is_some_and(|usual| size < WEAK * usual),
             width_s: width(&window) / self.rate_hz() as f32,
             like_usual: if self.formed < FORMING { 0.0 } else { likeness(&window, &self.usual) },
             like_last: likeness(&window, &self.last),
         };
         self.learn(&window, shape.like_usual);
         self.last = window;
+        if self.sizes.len() == SIZES {
+            self.sizes.pop_front();
+        }
+        self.sizes.push_back(size);
         Some(shape)
+    }
+
+    fn usual_size(&self) -> Option<f32> {
+        let mut sizes: Vec<f32> = self.sizes.iter().copied().collect();
+        sizes.sort_by(f32::total_cmp);
+        sizes.get(sizes.len() / 2).copied().filter(|_| sizes.len() >= FEWEST_SIZES)
     }
 
     fn learn(&mut self, window: &[f32], like_usual: f32) {
@@ -137,8 +160,8 @@ impl Shapes {
     /// Appends the state.
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.fs_hz).one(self.samples).one(self.sum).one(self.formed);
-        let wave: Vec<f32> = self.wave.iter().copied().collect();
-        for values in [&wave, &self.usual, &self.last] {
+        let list = |values: &VecDeque<f32>| values.iter().copied().collect::<Vec<_>>();
+        for values in [&list(&self.wave), &self.usual, &self.last, &list(&self.sizes)] {
             writer.one(values.len() as u16).put(values);
         }
     }
@@ -153,16 +176,16 @@ impl Shapes {
         shapes.samples = reader.one()?;
         shapes.sum = reader.one()?;
         shapes.formed = reader.one()?;
-        let mut lists = [const { Vec::new() }; 3];
+        let mut lists = [const { Vec::new() }; 4];
         for values in &mut lists {
             *values = vec![0.0_f32; reader.one::<u16>()?.into()];
             reader.fill(values)?;
         }
-        let [wave, usual, last] = lists;
+        let [wave, usual, last, sizes] = lists;
         if wave.len() as u64 > shapes.samples / shapes.step {
             return Err(StateError::Value("samples of a wave"));
         }
-        (shapes.wave, shapes.usual, shapes.last) = (wave.into(), usual, last);
+        (shapes.wave, shapes.usual, shapes.last, shapes.sizes) = (wave.into(), usual, last, sizes.into());
         Ok(shapes)
     }
 }

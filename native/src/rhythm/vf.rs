@@ -21,7 +21,7 @@ const WINDOW: usize = 200;
 const BINS: usize = 79;
 
 /// The spectrum costs more than all else together, and says nothing of a waveform with a flat base line or a shape that
-/// half a period does not cancel: there it is left out.
+/// half a period does not cancel: there a sparing detector leaves it out.
 const WAVY_LEAKAGE: f32 = 0.6;
 const WAVY_CROSSING: f32 = 0.35;
 
@@ -34,7 +34,7 @@ pub struct WaveformSecond {
     pub leakage: f32,
     /// Share of samples beyond a fifth of the largest.
     pub crossing: f32,
-    /// Frequency of most power, Hz. This and the next two are 0 unless the waveform is wavy (see `WAVY_LEAKAGE`).
+    /// Frequency of most power, Hz. This and the next two may be left out (see [`VfDetector::sparing`]).
     pub dominant_hz: f32,
     /// Share of the power within 0.75 Hz of it.
     pub concentration: f32,
@@ -50,6 +50,7 @@ pub struct WaveformSecond {
 #[derive(Debug, Clone)]
 pub struct VfDetector {
     fs_hz: f64,
+    sparing: bool,
     samples: u64,
     /// Means of the last four seconds; NaN where nothing was valid.
     means: VecDeque<f32>,
@@ -70,7 +71,14 @@ impl VfDetector {
         if !(100.0..=1000.0).contains(&fs_hz) {
             return Err(ConfigError::Rate(fs_hz));
         }
-        Ok(Self { fs_hz, samples: 0, means: VecDeque::new(), sum: 0.0, valid: 0 })
+        Ok(Self { fs_hz, sparing: false, samples: 0, means: VecDeque::new(), sum: 0.0, valid: 0 })
+    }
+
+    /// Leaves the spectrum out (its fields are 0) where the waveform cannot be fibrillatory: most of the cost, and of use
+    /// only to who describes an ordinary waveform. [`Self::fibrillatory`] says the same. No part of a snapshot.
+    #[must_use]
+    pub fn sparing(self) -> Self {
+        Self { sparing: true, ..self }
     }
 
     /// Whether four such seconds are ventricular flutter or fibrillation.
@@ -155,7 +163,7 @@ impl VfDetector {
         let fold = |f: fn(f32, f32) -> f32| x.iter().copied().fold(0.0, f);
         let range = fold(f32::max) - fold(f32::min);
         let (leakage, crossing) = (leakage(&x), crossing(&x));
-        let wavy = leakage < WAVY_LEAKAGE && crossing > WAVY_CROSSING;
+        let wavy = !self.sparing || (leakage < WAVY_LEAKAGE && crossing > WAVY_CROSSING);
         let (dominant_hz, concentration, band) = if wavy { spectrum(&x) } else { (0.0, 0.0, 0.0) };
         WaveformSecond { end: self.samples, leakage, crossing, dominant_hz, concentration, band, range, invalid }
     }

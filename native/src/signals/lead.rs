@@ -59,7 +59,7 @@ impl Lead {
         let fs_hz = f64::from(fs_mhz) / 1000.0;
         let detector = QrsDetector::new(fs_hz).expect("the validator checked the rate");
         let rhythm = RhythmMonitor::new(fs_hz, limits.rhythm).expect("rate and limits were checked");
-        let vf = VfDetector::new(fs_hz).expect("the validator checked the rate");
+        let vf = VfDetector::new(fs_hz).expect("the validator checked the rate").sparing();
         Self {
             fs_mhz,
             base,
@@ -182,6 +182,7 @@ impl Lead {
                 self.train.push(ts, shape.map_or(1.0, |shape| shape.size));
             }
             self.derived.beat(beat, shape, self.base, at, out);
+            self.rhythm.beat_of_size(beat, shape.is_some_and(|shape| shape.weak));
         }
         self.train.advance(at.anchors.locate(self.base + self.detector.certain_until()).1, at.log_ns);
         for second in &scratch.found.quality {
@@ -190,7 +191,6 @@ impl Lead {
             }
             self.quality.push_back((second.first_sample, (100.0 * second.quality).round() as u8));
         }
-        self.rhythm.beats(&scratch.found.beats);
         let certain_until = self.detector.certain_until();
         while self.next_rate <= certain_until {
             self.rhythm.advance(self.next_rate, &mut scratch.events);
@@ -276,7 +276,7 @@ impl Lead {
         let (fs_mhz, base, last_beat) = (reader.one()?, reader.one()?, reader.one::<u64>()?);
         let detector = QrsDetector::restore(reader.part()?)?;
         let rhythm = RhythmMonitor::restore(reader.part()?)?;
-        let (vf, next_rate) = (VfDetector::restore(reader.part()?)?, reader.one()?);
+        let (vf, next_rate) = (VfDetector::restore(reader.part()?)?.sparing(), reader.one()?);
         let (shapes, derived, train) = (Shapes::read(reader)?, Derived::read(reader, fs_mhz)?, Train::read(reader)?);
         let mut quality = VecDeque::new();
         for _ in 0..reader.one::<u8>()? {
