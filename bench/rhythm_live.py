@@ -1,9 +1,9 @@
 """Rhythm alarms of the live flow itself, on the alarms of the PhysioNet/CinC Challenge 2015.
 
-`python -m bench.rhythm_live DIR` sends each record through the validator and the step `signals` as a bedside device would,
-a frame a second and signal. Nobody raises an alarm for it: the flow's own rules do, and its other signals are asked. An
-alarm of the record's kind counts when it stands at any time in the last 20 s. Printed twice: as announced, and as it would be if
-no finding were ever withheld; the difference is what the witnesses do.
+`python -m bench.rhythm_live DIR` sends each record through the validator and the step `signals` as a bedside device
+would, a frame a second and signal. Nobody raises an alarm for it: the flow's own rules do, and its other signals are
+asked. An alarm of the record's kind counts when it stands at any time in the last 20 s. Printed twice: as announced,
+and as it would be if no finding were ever withheld; the difference is what the witnesses do.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 
 use crate::state::{Reader, StateError, Writer};
 
-const KIND: [u8; 4] = *b"RESP";
-const VERSION: u16 = 1;
 /// Beats at most: 32 s at 300/min.
 const MOST: usize = 160;
 /// Seconds of beats.
@@ -68,21 +66,6 @@ impl Respiration {
             beats.push_back([time_s, rest[0].into(), rest[1].into()]);
         }
         Ok(Self { beats })
-    }
-
-    /// State as bytes, at most 2.5 KiB.
-    pub fn snapshot(&self) -> Vec<u8> {
-        let mut writer = Writer::new(KIND, VERSION);
-        self.write(&mut writer);
-        writer.finish()
-    }
-
-    /// The estimator that wrote these bytes.
-    pub fn restore(snapshot: &[u8]) -> Result<Self, StateError> {
-        let mut reader = Reader::open(snapshot, KIND, VERSION)?;
-        let respiration = Self::read(&mut reader)?;
-        reader.finish()?;
-        Ok(respiration)
     }
 
     /// The rate over the last half minute; absent without enough beats.
