@@ -71,6 +71,8 @@ class QuestDBSettings(BaseModel):
     )
     waveform_ttl_h: int = Field(72, ge=1, description="How long waveforms are kept.")
     rows_ttl_d: int = Field(90, ge=1, description="How long observations, beats and quality are kept.")
+    rollup_1m_ttl_d: int = Field(400, ge=1, description="How long roll-ups by the minute are kept.")
+    rollup_1h_ttl_d: int = Field(3660, ge=1, description="How long roll-ups by the hour are kept.")
 
 
 class FlowSettings(BaseModel):

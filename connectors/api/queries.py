@@ -15,6 +15,7 @@ Query = tuple[str, list[object]]
 EVERY_S = {"1s": 1, "10s": 10, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21600, "1d": 86400}
 """Intervals of roll-ups, in QuestDB's words, with their length in s."""
 _LATEST_H = 24
+_MINUTE_S = 60
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,38 @@ def observations(where: dict[str, str], span: Span) -> Query:
 
 def observation_rollup(where: dict[str, str], span: Span, every: str) -> Query:
     """Mean, least, greatest and count of each code in each interval; intervals without readings are absent."""
-    select = ("code, unit", "value", "observations", " AND suspect = false")
-    return _rollup(select, where, span, every)
+    if EVERY_S[every] < _MINUTE_S:
+        return _rollup(("code", f"last(unit) unit, {_FINE.format('value')}", "observations"), where, span, every)
+    return _rollup(("code", f"last(unit) unit, {_COARSE}", _rolled("observations", every)), where, span, every)
 
 
 def rate_rollup(where: dict[str, str], span: Span, every: str) -> Query:
     """Heart rate by the R-R intervals of each lead."""
-    return _rollup(("signal", "60000.0 / rr_ms", "beats", " AND rr_ms > 0"), where, span, every)
+    if EVERY_S[every] < _MINUTE_S:
+        return _rollup(("signal", _FINE.format("60000.0 / rr_ms"), "beats"), where, span, every)
+    return _rollup(("signal", _COARSE, _rolled("rates", every)), where, span, every)
 
 
-def _rollup(select: tuple[str, str, str, str], where: dict[str, str], span: Span, every: str) -> Query:
-    by, value, table, also = select
+def _rolled(name: str, every: str) -> str:
+    """The materialised view that an interval is made from."""
+    return f"{name}_1h" if EVERY_S[every] >= 60 * _MINUTE_S else f"{name}_1m"
+
+
+_FINE = "avg({0}) mean, min({0}) low, max({0}) high, count() n"
+_COARSE = "sum(total) / sum(n) mean, min(low) low, max(high) high, sum(n) n"
+_LEFT_OUT = {"observations": " AND suspect = false", "beats": " AND rr_ms > 0"}
+"""What the materialised views leave out as well."""
+
+
+def _rollup(select: tuple[str, str, str], where: dict[str, str], span: Span, every: str) -> Query:
+    by, values, table = select
     begin, skip = span.place()
-    conditions = "".join(f" AND {name} = %s" for name in where)
+    # An interval is given whole, or a minute would depend on the second at which somebody asks.
+    begin -= begin % (EVERY_S[every] * 10**9)
+    conditions = "".join(f" AND {name} = %s" for name in where) + _LEFT_OUT.get(table, "")
     sql = (
-        f"SELECT cast(ts AS long) ts_ns, {by}, avg({value}) mean, min({value}) low, max({value}) high, count() n "  # noqa: S608  (constants)
-        f"FROM {table} WHERE ts >= %s AND ts < %s{conditions}{also} SAMPLE BY {every} ALIGN TO CALENDAR "
+        f"SELECT cast(ts AS long) ts_ns, {by}, {values} FROM {table} "  # noqa: S608  (constants)
+        f"WHERE ts >= %s AND ts < %s{conditions} SAMPLE BY {every} ALIGN TO CALENDAR "
         f"ORDER BY ts, {by} LIMIT {skip}, {skip + span.limit}"
     )
     return sql, [begin, span.to_ns, *where.values()]

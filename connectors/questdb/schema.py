@@ -46,6 +46,8 @@ class SchemaReport:
 
     created: list[str] = field(default_factory=list)
     added_columns: list[str] = field(default_factory=list)
+    refilled: list[str] = field(default_factory=list)
+    """Roll-ups that a change of their base had made invalid."""
     differences: list[str] = field(default_factory=list)
     """Differences that were left alone: the tables work, but not as the settings say."""
 
@@ -98,6 +100,77 @@ VIEWS: dict[str, str] = {
 """Views for readers, by name."""
 
 
+@dataclass(frozen=True)
+class Rollup:
+    """A materialised view: kept up to date by the server as rows come, late ones too, and kept longer than its base."""
+
+    name: str
+    base: str
+    select: str
+    every: str
+    partition_by: str
+    keep: str
+    """The setting that says for how many days."""
+
+    def sql(self) -> str:
+        """Returns the query that it holds the result of."""
+        return f"{self.select} SAMPLE BY {self.every}"
+
+    def create_sql(self, settings: QuestDBSettings) -> str:
+        """Returns the idempotent statement that creates it; whole partitions are kept."""
+        days: int = getattr(settings, self.keep)
+        count, unit = (-(-days // 30), "MONTHS") if self.partition_by == "MONTH" else (days, "DAYS")
+        return (
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.name} WITH BASE {self.base} REFRESH IMMEDIATE "
+            f"AS ({self.sql()}) PARTITION BY {self.partition_by} TTL {count} {unit}"
+        )
+
+
+_READINGS = "last(unit) unit, sum(value) total, min(value) low, max(value) high, count() n FROM observations"
+_RATES = "sum(60000.0 / rr_ms) total, min(60000.0 / rr_ms) low, max(60000.0 / rr_ms) high, count() n FROM beats"
+_AGAIN = "sum(total) total, min(low) low, max(high) high, sum(n) n FROM"
+# Sums and counts, not means: an hour's mean is that of its readings, not of its minutes. Over a base with DEDUP a
+# materialised view may group by the base's keys alone.
+ROLLUPS: dict[str, Rollup] = {
+    rollup.name: rollup
+    for rollup in (
+        Rollup(
+            "observations_1m",
+            "observations",
+            f"SELECT ts, tenant, patient, device, code, {_READINGS} WHERE suspect = false",
+            "1m",
+            "DAY",
+            "rollup_1m_ttl_d",
+        ),
+        Rollup(
+            "observations_1h",
+            "observations_1m",
+            f"SELECT ts, tenant, patient, device, code, last(unit) unit, {_AGAIN} observations_1m",
+            "1h",
+            "MONTH",
+            "rollup_1h_ttl_d",
+        ),
+        Rollup(
+            "rates_1m",
+            "beats",
+            f"SELECT ts, tenant, patient, device, signal, {_RATES} WHERE rr_ms > 0",
+            "1m",
+            "DAY",
+            "rollup_1m_ttl_d",
+        ),
+        Rollup(
+            "rates_1h",
+            "rates_1m",
+            f"SELECT ts, tenant, patient, device, signal, {_AGAIN} rates_1m",
+            "1h",
+            "MONTH",
+            "rollup_1h_ttl_d",
+        ),
+    )
+}
+"""Roll-ups of readings, and of heart rate by R-R intervals."""
+
+
 def ensure_schema(http: QuestDBHttp, settings: QuestDBSettings) -> SchemaReport:
     """Creates what is missing, adds missing columns, compares the rest. Safe at every start, by several programs.
 
@@ -116,14 +189,31 @@ def ensure_schema(http: QuestDBHttp, settings: QuestDBSettings) -> SchemaReport:
         fatal += _compare(http, table, existing[table.name], settings, report)
     if fatal:
         raise SchemaMismatchError("; ".join(fatal))
+    _ensure_rollups(http, settings, report)
     current = {row["view_name"]: row["view_sql"] for row in http.rows("SELECT * FROM views()")}
     for name, sql in VIEWS.items():
         if current.get(name) != sql:
             http.execute(f"CREATE OR REPLACE VIEW {name} AS ({sql})")
             report.created.append(name)
-    for line in (*report.added_columns, *report.differences):
+    for line in (*report.added_columns, *report.refilled, *report.differences):
         logger.warning("questdb schema: %s", line)
     return report
+
+
+def _ensure_rollups(http: QuestDBHttp, settings: QuestDBSettings, report: SchemaReport) -> None:
+    """Creates the roll-ups, and fills again one that a change of its base has made invalid (a TRUNCATE does)."""
+    existing = {row["view_name"]: row for row in http.rows("SELECT * FROM materialized_views()")}
+    for rollup in ROLLUPS.values():
+        found = existing.get(rollup.name)
+        if found is None:
+            http.execute(rollup.create_sql(settings))
+            report.created.append(rollup.name)
+            continue
+        if found["view_sql"] != rollup.sql():
+            report.differences.append(f"{rollup.name} rolls up by another query: drop it to have it made again")
+        if found["view_status"] == "invalid":
+            http.execute(f"REFRESH MATERIALIZED VIEW {rollup.name} FULL")
+            report.refilled.append(f"{rollup.name} was invalid ({found['invalidation_reason']}) and is filled again")
 
 
 def _compare(
