@@ -57,10 +57,26 @@ def load(folder: Path, name: str, annotator: str = "atr", channel: int = 0) -> R
     record: Any = wfdb.rdrecord(path, channels=[channel], physical=False)
     digital = record.d_signal[:, 0]
     widest = {"212": 12, "310": 10, "311": 10, "80": 8, "24": 24, "32": 32}.get(str(record.fmt[0]), 16)
-    samples = np.where(digital == -(1 << (widest - 1)), INVALID, np.clip(digital, INVALID + 1, 32767)).astype(np.int16)
+    samples, divisor = sixteen_bits(digital, digital == -(1 << (widest - 1)))
     beats, codes, excluded = reference(path, annotator)
-    gain = float(record.adc_gain[0]) or 200.0
+    gain = (float(record.adc_gain[0]) or 200.0) / divisor
     return Record(name, float(record.fs), samples, gain, beats, codes, excluded)
+
+
+def sixteen_bits(digital: npt.NDArray[np.int64], invalid: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int16], int]:
+    """Returns converter values as int16 and what they were divided by, `INVALID` where marked.
+
+    Values of wider converters are divided by a power of two, their median removed first: clipping would cut the beats
+    off, and an offset means nothing to a detector.
+    """
+    valid = digital[~invalid]
+    if len(valid) == 0 or np.abs(valid).max() <= 32767:
+        return np.where(invalid, INVALID, digital).astype(np.int16), 1
+    centred = digital - int(np.median(valid))
+    divisor = 1
+    while np.abs(centred[~invalid]).max() / divisor > 32767:
+        divisor *= 2
+    return np.where(invalid, INVALID, np.round(centred / divisor)).astype(np.int16), divisor
 
 
 def reference(path: str, annotator: str) -> tuple[Indices, list[str], list[tuple[int, int]]]:

@@ -38,21 +38,27 @@ def test_beats_of_a_record(records: dict[str, Record], name: str, most_errors: i
     assert result.mae_ms <= 20
 
 
-def test_any_chunking_gives_the_same_beats(records: dict[str, Record]) -> None:
-    samples = records["208"].samples[:60_000]
-    whole = detect(samples)
+FIELDS = ("sample", "confidence", "label", "late", "quality_sample", "quality", "reasons")
+
+
+@pytest.mark.parametrize("name", ["100", "105", "208", "217"])
+def test_any_chunking_gives_the_same_beats_labels_and_quality(records: dict[str, Record], name: str) -> None:
+    samples = records[name].samples[:60_000]
     rng = np.random.default_rng(1)
     for largest in (1, 7, 40, 400, 5000):
-        detector, beats, at = QrsDetector(FS), [], 0
+        detector, outputs, at = QrsDetector(FS), [], 0
         while at < (len(samples) if largest > 1 else 4000):
             size = int(rng.integers(0, largest + 1))
-            beats.append(detector.push(samples[at : at + size]))
+            outputs.append(detector.push_full(samples[at : at + size]))
             at += size
             if rng.random() < 0.02:
                 detector = QrsDetector.restore(detector.snapshot())
-        beats.append(detector.flush())
-        expected = whole if largest > 1 else detect(samples[:at])
-        np.testing.assert_array_equal(np.concatenate(beats), expected)
+        whole = QrsDetector(FS)
+        expected = whole.push_full(samples[:at])
+        for field in FIELDS:
+            found = np.concatenate([getattr(output, field) for output in outputs])
+            np.testing.assert_array_equal(found, getattr(expected, field))
+        np.testing.assert_array_equal(detector.flush(), whole.flush())
 
 
 def test_every_beat_comes_within_the_look_ahead(records: dict[str, Record]) -> None:
@@ -88,6 +94,8 @@ def test_gain_offset_and_polarity_change_no_beat(records: dict[str, Record], cha
         "float32": samples.astype(np.float32),
     }[change]
     assert len(set(detect(changed)) ^ set(detect(samples))) == 0
+    labels, expected = (QrsDetector(FS).push_full(x).label for x in (changed, samples))
+    assert (labels == expected).mean() > 0.999
 
 
 def test_a_snapshot_is_small_and_reads_back_the_same(records: dict[str, Record]) -> None:

@@ -1,7 +1,7 @@
 //! One recording ready for training and scoring, and what a network makes of it.
 
 use _native::ecg::BeatLabel;
-use _native::ecg::training::{BEAT_FEATURES, LABEL_FEATURES, Networks, QUALITY_FEATURES, Recording, Teacher, label};
+use _native::ecg::training::{BEAT_FEATURES, LABEL_FEATURES, Networks, QUALITY_FEATURES, Recording, Teacher};
 
 use crate::Failure;
 use crate::fit::Examples;
@@ -56,9 +56,19 @@ fn labelled(kind: u8) -> bool {
 #[derive(Clone, Default)]
 pub struct Run {
     pub counts: Counts,
-    /// Ventricular beats: labelled so, other beats labelled so, missed.
+    /// Ventricular beats (AAMI: V, E, R on T): labelled so, other beats labelled so, missed.
     pub ventricular: Counts,
+    /// The same for premature ventricular contractions (V) alone; escapes and R on T count neither way.
+    pub premature: Counts,
+    /// The same with fusions counted as not ventricular.
+    pub fusions_too: Counts,
     pub paced: Counts,
+    /// Ventricular beats of records without paced ones; filled where runs are added up.
+    pub unpaced: Counts,
+    /// As `counts`, within +-50 ms.
+    pub narrow: Counts,
+    /// Sum of the distances between beats and their detections, milliseconds.
+    pub distance_ms: f64,
     /// Seconds with their quality (log odds) and whether they are free of errors.
     pub seconds: Vec<(f32, bool)>,
 }
@@ -89,24 +99,18 @@ impl Teacher for Pupil<'_> {
         }
     }
 
-    fn accepted(&mut self, place: usize, features: &[f32; LABEL_FEATURES]) -> BeatLabel {
+    fn accepted(&mut self, place: usize, features: &[f32; LABEL_FEATURES]) -> [f32; 2] {
         self.found.push(self.of.at[place]);
         let kind = self.of.kinds[place];
         let truth = [ventricular(kind), paced(kind)];
         if let Some(lessons) = self.lessons.as_deref_mut().filter(|_| labelled(kind) && !self.of.ignored[place]) {
             lessons.label.push(features, truth.map(|t| f32::from(u8::from(t))), self.of.weight);
         }
-        let given = match self.networks {
-            Some(networks) => {
-                let [v, p] = networks.label.score(features);
-                label(v, p)
-            }
-            None if truth[0] => BeatLabel::Ventricular,
-            None if truth[1] => BeatLabel::Paced,
-            None => BeatLabel::Normal,
-        };
-        self.labels.push((kind, given));
-        given
+        self.networks.map_or([0.0; 2], |networks| networks.label.score(features))
+    }
+
+    fn labelled(&mut self, place: usize, label: BeatLabel) {
+        self.labels.push((self.of.kinds[place], label));
     }
 
     fn second(&mut self, first_sample: u64, features: &[f32; QUALITY_FEATURES]) -> f32 {
@@ -172,11 +176,21 @@ impl Prepared {
         let record = &self.record;
         let mut run = Run {
             counts: scoring::count(&record.beats, &pupil.found, &record.excluded, window(record)),
+            narrow: scoring::count(&record.beats, &pupil.found, &record.excluded, (0.05 * record.fs_hz).round() as i64),
+            distance_ms: scoring::distance(&record.beats, &pupil.found, &record.excluded, window(record)) as f64
+                * 1000.0
+                / record.fs_hz,
             ..Run::default()
         };
         for &(kind, given) in pupil.labels.iter().filter(|l| labelled(l.0)) {
             tally(&mut run.ventricular, ventricular(kind), given == BeatLabel::Ventricular);
             tally(&mut run.paced, paced(kind), given == BeatLabel::Paced);
+            if !matches!(kind, 10 | 41) {
+                tally(&mut run.premature, kind == 5, given == BeatLabel::Ventricular);
+            }
+        }
+        for &(kind, given) in pupil.labels.iter().filter(|l| !matches!(l.0, 0 | 13 | 30)) {
+            tally(&mut run.fusions_too, ventricular(kind), given == BeatLabel::Ventricular);
         }
         let scores = pupil.seconds.iter().map(|second| networks.quality.score(&second.1)[0]);
         run.seconds = scores.zip(self.right(&pupil.found, &pupil.seconds)).collect();

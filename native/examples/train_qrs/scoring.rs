@@ -88,3 +88,11 @@ pub fn errors(beats: &[i64], found: &[i64], excluded: &[(i64, i64)], window: i64
     errors.sort_unstable();
     errors
 }
+
+/// Sum of the distances between beats and their detections outside the excluded stretches, samples.
+pub fn distance(beats: &[i64], found: &[i64], excluded: &[(i64, i64)], window: i64) -> i64 {
+    let counted = |at: i64| excluded.iter().all(|&(first, last)| at < first || at > last);
+    let pairs = pair(beats, found, window);
+    let paired = beats.iter().zip(&pairs).filter(|&(&at, _)| counted(at));
+    paired.filter_map(|(&at, place)| place.map(|j| (at - found[j]).abs())).sum()
+}

@@ -166,8 +166,8 @@ impl History {
     }
 
     /// The rhythm that a beat at this candidate would continue.
-    pub fn rhythm(&self, c: &Candidate, score: f32, t: &Timing) -> Rhythm {
-        Rhythm { rr: self.interval(c, t), usual_rr: self.rr.median_or(0.8), spread: self.rr.spread(), score }
+    pub fn rhythm(&self, c: &Candidate, t: &Timing) -> Rhythm {
+        Rhythm { rr: self.interval(c, t), usual_rr: self.rr.median_or(0.8), spread: self.rr.spread() }
     }
 
     /// Interval since the last beat, if nothing was lost and it is short enough to mean something.

@@ -8,7 +8,7 @@ use super::timing::{ConfigError, Timing};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"QRSD";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Larger values are garbage in any unit, and their powers would leave the range of float32.
 const LARGEST: f64 = 1e12;
 /// Where the sample count stops: a million years at 1000 Hz, and sums of it never overflow.
@@ -129,7 +129,7 @@ impl QrsDetector {
         let mut rest = samples;
         while let Some(&first) = rest.first() {
             let good = valid(first);
-            let run = rest.iter().position(|&v| valid(v) != good).unwrap_or(rest.len());
+            let run = run_length(rest, |v| valid(v) == good);
             let (now, later) = rest.split_at(run);
             rest = later;
             if !good {
@@ -183,4 +183,16 @@ impl QrsDetector {
         }
         Ok(detector)
     }
+}
+
+/// How many samples from the first on are alike: whole blocks at a time, since most streams have no invalid sample.
+fn run_length<T: Copy>(samples: &[T], alike: impl Fn(T) -> bool) -> usize {
+    let mut at = 0;
+    for block in samples.chunks(32) {
+        if !block.iter().fold(true, |all, &v| all & alike(v)) {
+            return at + block.iter().take_while(|&&v| alike(v)).count();
+        }
+        at += block.len();
+    }
+    at
 }

@@ -1,7 +1,7 @@
 //! What a candidate looks like by itself: powers, widths, levels around it, its shape and its R position.
 
 use super::front_end::View;
-use super::math::ln;
+use super::math::{largest, least, ln};
 
 /// Points of a shape: +-67 ms at about 120 Hz.
 pub(super) const SHAPE: usize = 17;
@@ -21,6 +21,24 @@ pub(super) struct Candidate {
     pub shape: [i16; SHAPE],
     /// The same over twice the time: +-133 ms, as wide as a ventricular beat.
     pub wide_shape: [i16; SHAPE],
+    /// See [`Contour`]; small integers.
+    pub contour: [i8; CONTOURS],
+}
+
+/// Number of contours.
+pub(super) const CONTOURS: usize = 4;
+
+/// Index into [`Candidate::contour`]: how wide the waves are, whatever their sharpest part.
+#[derive(Clone, Copy)]
+pub(super) enum Contour {
+    /// From the first to the last step above a fifth of the steepest, within +-150 ms, seconds.
+    Extent,
+    /// Time in steps above three tenths of the steepest, seconds.
+    Steep,
+    /// Mean distance from the level before, as a share of the peak-to-peak amplitude, within +-150 ms.
+    Area,
+    /// Level 150 to 250 ms after against that before, as a share of that amplitude; negative: against the main wave.
+    Discordance,
 }
 
 /// Number of levels.
@@ -64,10 +82,12 @@ impl Candidate {
     pub fn level(&self, level: Level) -> f32 {
         self.levels[level as usize]
     }
-}
 
-fn least(values: &[f32]) -> f32 {
-    values.iter().fold(f32::MAX, |least, &v| if v < least { v } else { least })
+    /// One contour.
+    pub fn contour(&self, contour: Contour) -> f32 {
+        const UNITS: [f32; CONTOURS] = [1.0 / 250.0, 1.0 / 250.0, 1.0 / 127.0, 1.0 / 64.0];
+        f32::from(self.contour[contour as usize]) * UNITS[contour as usize]
+    }
 }
 
 /// Measures the candidate at decimated index `index`.
@@ -113,7 +133,47 @@ pub(super) fn candidate(view: &View, index: i64) -> Candidate {
     set(Level::Step, step / (range + eps));
     let sample = r_sample(view, index);
     set(Level::Spike, spike(view, sample));
-    Candidate { index: index.max(0) as u64, sample, levels, shape, wide_shape }
+    Candidate { index: index.max(0) as u64, sample, levels, shape, wide_shape, contour: contour(view, index) }
+}
+
+/// The four contours, each in units that fill eight bits.
+fn contour(view: &View, index: i64) -> [i8; CONTOURS] {
+    const LONGEST: usize = 88;
+    let t = view.timing;
+    let at = (index - view.decimated_first) as usize;
+    let (near, tenth, far) = (t.span(0.15), t.span(0.1), t.span(0.2));
+    // smoothed, from 200 ms before to 250 ms after
+    let mut points = [0.0; LONGEST + 1];
+    let end = at + t.span(0.25);
+    let points = &mut points[..end - (at - far)];
+    for (point, w) in points.iter_mut().zip(view.decimated[at - far - 1..=end].windows(3)) {
+        *point = w[0] + w[1] + w[2];
+    }
+    let mean = |values: &[f32]| values.iter().fold(0.0, |sum, v| sum + v) / values.len() as f32;
+    let before = mean(&points[..far - tenth]);
+    let around = &points[far - near..=far + near];
+    let (high, low) = (largest(around), least(around));
+    let range = high - low + f32::MIN_POSITIVE;
+    let area = around.iter().fold(0.0, |sum, v| sum + (v - before).abs()) / around.len() as f32;
+    let after = mean(&points[far + near..]);
+    let main = if high - before > before - low { 1.0 } else { -1.0 };
+
+    let mut steps = [0.0; LONGEST];
+    let steps = &mut steps[..2 * near];
+    for (step, w) in steps.iter_mut().zip(around.windows(2)) {
+        *step = (w[1] - w[0]).abs();
+    }
+    let steepest = largest(steps);
+    let first = steps.iter().position(|&step| step > 0.2 * steepest).unwrap_or(0);
+    let last = steps.iter().rposition(|&step| step > 0.2 * steepest).unwrap_or(0);
+    let steep = steps.iter().filter(|&&step| step > 0.3 * steepest).count();
+    let units = |seconds: f32| rounded((250.0 * seconds / t.rate_hz).min(127.0)) as i8;
+    [
+        units((last + 1 - first) as f32),
+        units(steep as f32),
+        rounded((127.0 * area / range).min(127.0)) as i8,
+        rounded((64.0 * main * (after - before) / range).clamp(-127.0, 127.0)) as i8,
+    ]
 }
 
 /// Mean power of the first difference over the energy window.
@@ -160,7 +220,14 @@ fn shape(view: &View, index: i64, stride: usize) -> [i16; SHAPE] {
     let mean = points.iter().sum::<f32>() / SHAPE as f32;
     let norm = points.iter().fold(0.0, |sum, p| sum + (p - mean) * (p - mean)).sqrt();
     let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
-    points.map(|p| ((p - mean) * scale).round() as i16)
+    points.map(|p| rounded((p - mean) * scale))
+}
+
+/// Nearest integer, halves away from zero, without a call into the C library.
+fn rounded(x: f32) -> i16 {
+    let whole = x as i32;
+    let rest = x - whole as f32;
+    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i16
 }
 
 /// Peak-to-peak amplitude within +-150 ms, and how far the level 100 to 200 ms after is from that before.
@@ -170,10 +237,9 @@ fn surroundings(view: &View, index: i64) -> (f32, f32) {
     let at = (index - view.decimated_first) as usize;
     let (near, wide, far) = (t.span(0.1), t.span(0.15), t.span(0.2));
     let around = &d[at - wide..=at + wide];
-    let high = around.iter().fold(f32::MIN, |high, &v| if v > high { v } else { high });
     let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
     let step = mean(&d[at + near..at + far]) - mean(&d[at - far..at - near]);
-    (high - least(around), step.abs())
+    (largest(around) - least(around), step.abs())
 }
 
 /// Sharpest corner from 120 to 25 ms before the R peak over the sharpest around it, as a logarithm.
@@ -182,7 +248,10 @@ fn spike(view: &View, sample: u64) -> f32 {
     let raw = view.raw;
     let at = (sample as i64 - view.raw_first) as usize;
     let corner = |from: usize, to: usize| {
-        raw[from.max(2) - 2..to].windows(3).fold(0.0, |most: f32, w| most.max((2.0 * w[1] - w[0] - w[2]).abs()))
+        raw[from.max(2) - 2..to].windows(3).fold(0.0, |most: f32, w| {
+            let corner = (2.0 * w[1] - w[0] - w[2]).abs();
+            if corner > most { corner } else { most }
+        })
     };
     let (near, far) = (t.before_spike.0, t.before_spike.1);
     let beat = corner(at.saturating_sub(near), (at + near).min(raw.len()).min(at + t.look_ahead / 8));
@@ -195,8 +264,8 @@ fn r_sample(view: &View, index: i64) -> u64 {
     let at = (index - view.decimated_first) as usize;
     let mut around = [0.0; 34];
     around.copy_from_slice(&view.decimated[at - 9..at + 25]);
-    around.sort_unstable_by(f32::total_cmp);
-    let base = 0.5 * (around[16] + around[17]) / t.factor as f32;
+    let (lower, upper, _) = around.select_nth_unstable_by(17, f32::total_cmp);
+    let base = 0.5 * (largest(lower) + *upper) / t.factor as f32;
 
     // the sample that completed this candidate, whatever else the chunk holds
     let now = (index + (t.energy_delay() + t.reach + 1) as i64) * t.factor as i64 - 1;
@@ -204,8 +273,9 @@ fn r_sample(view: &View, index: i64) -> u64 {
     let oldest = (centre - t.half_refine as i64).max(now - t.look_ahead as i64).max(0);
     let newest = (centre + t.half_refine as i64).min(now);
     let (mut best, mut position) = (-1.0, centre.max(0));
-    for i in oldest..=newest {
-        let departure = (view.raw[(i - view.raw_first) as usize] - base).abs();
+    let near = &view.raw[(oldest - view.raw_first) as usize..=(newest - view.raw_first) as usize];
+    for (i, value) in (oldest..).zip(near) {
+        let departure = (value - base).abs();
         if departure > best {
             (best, position) = (departure, i);
         }

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::features::{self, Candidate};
+use super::math::largest;
 use super::quality::{Second, Tally};
 use super::timing::Timing;
 use crate::state::{Reader, StateError, Writer};
@@ -170,8 +171,7 @@ impl FrontEnd {
         let phase = pending.len() - new * t.factor;
         if new > 0 {
             decimate(pending, t.factor, &self.decimated, &mut scratch.decimated);
-            filter(&t, new, scratch);
-            scratch.energy.splice(..0, self.energy.iter().copied());
+            filter(&t, new, &self.energy, scratch);
             self.tally(&scratch.decimated[t.decimated_kept..], held);
             self.scan(new, phase, scratch, found);
             self.decimated.copy_from_slice(&scratch.decimated[new..]);
@@ -233,7 +233,7 @@ impl FrontEnd {
                     found(Found::Candidate(features::candidate(&view, view.energy_first + peak as i64)));
                     peak = now; // nothing between can dominate the candidate
                 } else {
-                    peak = (peak + 1..=now).rev().max_by(|&a, &b| energy[a].total_cmp(&energy[b])).unwrap_or(now);
+                    peak += 1 + first_largest(&energy[peak + 1..=now]);
                 }
                 best = energy[peak];
             }
@@ -289,30 +289,50 @@ fn decimate(pending: &[f32], factor: usize, kept: &[f32], out: &mut Vec<f32>) {
     }
 }
 
-/// The last `new` energies from the decimated samples.
-fn filter(t: &Timing, new: usize, scratch: &mut Scratch) {
+/// Place of the largest value, the first of equals.
+fn first_largest(values: &[f32]) -> usize {
+    let most = largest(values);
+    values.iter().position(|v| v.to_bits() == most.to_bits()).unwrap_or(0)
+}
+
+/// Sums of `2 half + 1` values in a row, each added from left to right.
+fn moving_sums(values: &[f32], half: usize, out: &mut [f32]) {
+    fn taps<const N: usize>(values: &[f32], out: &mut [f32]) {
+        for (sum, window) in out.iter_mut().zip(values.windows(N)) {
+            *sum = window[1..].iter().fold(window[0], |sum, v| sum + v);
+        }
+    }
+    match 2 * half + 1 {
+        9 => taps::<9>(values, out),
+        count => {
+            for (sum, window) in out.iter_mut().zip(values.windows(count)) {
+                *sum = window[1..].iter().fold(window[0], |sum, v| sum + v);
+            }
+        }
+    }
+}
+
+/// The energies kept and behind them the `new` ones from the decimated samples.
+fn filter(t: &Timing, new: usize, kept: &[f32], scratch: &mut Scratch) {
     let (lag, half) = (t.lag, t.half_power);
     let powers = new + 2 * half;
     let smooths = powers + 2 * lag;
     let source = &scratch.decimated[scratch.decimated.len() - smooths - 2..];
     scratch.smooth.clear();
-    scratch.smooth.extend((0..smooths).map(|i| source[i] + source[i + 1] + source[i + 2]));
+    scratch.smooth.extend(source.windows(3).map(|w| w[0] + w[1] + w[2]));
     let s = &scratch.smooth[..];
     scratch.power.clear();
-    scratch.power.extend((0..powers).map(|i| {
-        let difference = 2.0 * s[i + lag] - s[i] - s[i + 2 * lag];
+    scratch.power.extend(s.iter().zip(&s[lag..]).zip(&s[2 * lag..]).map(|((before, at), after)| {
+        let difference = 2.0 * at - before - after;
         difference * difference
     }));
-    let p = &scratch.power[..];
     let window = (2 * half + 1) as f32;
     scratch.energy.clear();
-    scratch.energy.extend_from_slice(&p[..new]);
-    for tap in 1..=2 * half {
-        for (sum, value) in scratch.energy.iter_mut().zip(&p[tap..]) {
-            *sum += value;
-        }
-    }
-    for value in &mut scratch.energy {
+    scratch.energy.extend_from_slice(kept);
+    scratch.energy.resize(kept.len() + new, 0.0);
+    let energy = &mut scratch.energy[kept.len()..];
+    moving_sums(&scratch.power, half, energy);
+    for value in energy {
         *value = (*value / window).sqrt();
     }
 }

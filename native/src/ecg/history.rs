@@ -77,14 +77,19 @@ impl<const N: usize> Bank<N> {
 
     /// Best correlation with a known shape.
     pub fn best(&self, shape: &[i16; SHAPE]) -> f32 {
-        self.known().iter().map(|known| correlation(shape, known)).fold(-0.2, f32::max)
+        let inner = inner(shape);
+        self.known()
+            .iter()
+            .map(|known| correlation(&inner, known))
+            .fold(-0.2, |best, r| if r > best { r } else { best })
     }
 
     /// Blends the shape into the one it resembles, or keeps it as a new one.
     pub fn enter(&mut self, shape: &[i16; SHAPE]) {
         let mut best = (SAME_SHAPE, None);
+        let inner = inner(shape);
         for (place, known) in self.known().iter().enumerate() {
-            let r = correlation(shape, known);
+            let r = correlation(&inner, known);
             if r > best.0 {
                 best = (r, Some(place));
             }
@@ -139,11 +144,23 @@ fn blend(shape: &mut [i16; SHAPE], other: &[i16; SHAPE], old_parts: i32) {
     }
 }
 
+/// Length of the inner points with zeros behind: as many as two vector registers hold.
+const LANES: usize = 16;
+
+/// The points of a shape that stay inside another under any shift, zeros behind them.
+fn inner(shape: &[i16; SHAPE]) -> [i16; LANES] {
+    let mut inner = [0; LANES];
+    inner[..SHAPE - 4].copy_from_slice(&shape[2..SHAPE - 2]);
+    inner
+}
+
 /// Best correlation of two unit shapes, shifted by up to two points against each other.
-fn correlation(a: &[i16; SHAPE], b: &[i16; SHAPE]) -> f32 {
-    let inner = &a[2..SHAPE - 2];
+fn correlation(inner: &[i16; LANES], b: &[i16; SHAPE]) -> f32 {
+    let mut padded = [0_i16; LANES + 4];
+    padded[..SHAPE].copy_from_slice(b);
     let product = |shift: usize| -> i32 {
-        inner.iter().zip(&b[shift..]).map(|(&x, &y)| i32::from(x) * i32::from(y)).fold(0, i32::wrapping_add)
+        let other: &[i16; LANES] = padded[shift..].first_chunk().expect("four points more than lanes");
+        (0..LANES).map(|i| i32::from(inner[i]) * i32::from(other[i])).fold(0, i32::wrapping_add)
     };
     let best = (0..5).map(product).max().unwrap_or(0);
     best as f32 / (UNIT * UNIT)

@@ -1,7 +1,7 @@
 //! Takes what the front end finds and makes beats and quality of it.
 
 use super::decide::{CORRELATION, History};
-use super::features::{Candidate, LEVELS, Level, SHAPE};
+use super::features::{CONTOURS, Candidate, LEVELS, Level, SHAPE};
 use super::front_end::{Found, FrontEnd};
 use super::math::logistic;
 use super::morphology::{self, Morphology};
@@ -104,19 +104,18 @@ impl Judge {
         if accepted {
             let sample = (origin + candidate.sample as i64).max(0) as u64;
             let confidence = logistic(score);
-            let label = self.label(candidate, score, confidence, timing);
+            let label = self.label(candidate, confidence, timing);
             out.beats.push(Beat { sample, confidence, label, late });
         }
         self.history.decide(candidate, score, accepted, timing);
     }
 
-    fn label(&mut self, candidate: &Candidate, score: f32, confidence: f32, timing: &Timing) -> BeatLabel {
-        let rhythm = self.history.rhythm(candidate, score, timing);
-        let [ventricular, paced] = self.networks.label.score(&self.morphology.features(candidate, rhythm));
-        let label = morphology::label(ventricular, paced);
+    fn label(&mut self, candidate: &Candidate, confidence: f32, timing: &Timing) -> BeatLabel {
+        let rhythm = self.history.rhythm(candidate, timing);
+        let odds = self.networks.label.score(&self.morphology.features(candidate, rhythm));
         let named = confidence >= NAMED && self.morphology.knows();
-        self.morphology.remember(candidate, rhythm, label);
-        if named { label } else { BeatLabel::Unclassifiable }
+        let odds = self.morphology.take(candidate, rhythm, odds);
+        if named { morphology::label(odds) } else { BeatLabel::Unclassifiable }
     }
 
     pub fn write(&self, writer: &mut Writer) {
@@ -128,6 +127,7 @@ impl Judge {
         for candidate in learning.unwrap_or_default() {
             writer.one(candidate.index as u32).one(candidate.sample as u32);
             writer.put(&candidate.levels).put(&candidate.shape).put(&candidate.wide_shape);
+            writer.put(&candidate.contour);
         }
     }
 
@@ -140,11 +140,13 @@ impl Judge {
         if let Some(learning) = &mut self.learning {
             for _ in 0..count {
                 let (index, sample) = (reader.one::<u32>()?.into(), reader.one::<u32>()?.into());
-                let mut candidate =
-                    Candidate { index, sample, levels: [0.0; LEVELS], shape: [0; SHAPE], wide_shape: [0; SHAPE] };
+                let (shape, wide_shape) = ([0; SHAPE], [0; SHAPE]);
+                let contour = [0; CONTOURS];
+                let mut candidate = Candidate { index, sample, levels: [0.0; LEVELS], shape, wide_shape, contour };
                 reader.fill(&mut candidate.levels)?;
                 reader.fill(&mut candidate.shape)?;
                 reader.fill(&mut candidate.wide_shape)?;
+                reader.fill(&mut candidate.contour)?;
                 learning.push(candidate);
             }
             let sane = |c: &Candidate| c.levels.iter().all(|level| level.abs() < 1e6);

@@ -29,8 +29,68 @@ pub fn logistic(x: f32) -> f32 {
     if x >= 0.0 { p } else { 1.0 - p }
 }
 
+/// The largest of the values, `f32::MIN` of none. Eight lanes, so that it does not wait for each comparison in turn.
+pub fn largest(values: &[f32]) -> f32 {
+    extreme(values, f32::MIN, |a, b| if a > b { a } else { b })
+}
+
+/// The least of the values, `f32::MAX` of none.
+pub fn least(values: &[f32]) -> f32 {
+    extreme(values, f32::MAX, |a, b| if a < b { a } else { b })
+}
+
+fn extreme(values: &[f32], start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
+    let blocks = values.chunks_exact(8);
+    let mut best = blocks.remainder().iter().fold(start, |best, &v| pick(v, best));
+    let mut lanes = [start; 8];
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = pick(value, *lane);
+        }
+    }
+    for lane in lanes {
+        best = pick(lane, best);
+    }
+    best
+}
+
+/// The lower and the upper median of eight values, by a sorting network: no branch to guess.
+fn middle_of_8(values: &[f32; 8]) -> (f32, f32) {
+    const NETWORK: [(usize, usize); 19] = [
+        (0, 2),
+        (1, 3),
+        (4, 6),
+        (5, 7),
+        (0, 4),
+        (1, 5),
+        (2, 6),
+        (3, 7),
+        (0, 1),
+        (2, 3),
+        (4, 5),
+        (6, 7),
+        (2, 4),
+        (3, 5),
+        (1, 4),
+        (3, 6),
+        (1, 2),
+        (3, 4),
+        (5, 6),
+    ];
+    let mut v = *values;
+    for (i, j) in NETWORK {
+        let (a, b) = (v[i], v[j]);
+        (v[i], v[j]) = if b < a { (b, a) } else { (a, b) };
+    }
+    (v[3], v[4])
+}
+
 /// Median of the first `count` (at most 8) values; the mean of the middle two when `count` is even.
 pub fn median8(values: &[f32; 8], count: usize) -> f32 {
+    if count >= 8 {
+        let (lower, upper) = middle_of_8(values);
+        return 0.5 * (upper + lower);
+    }
     let mut sorted = *values;
     let used = &mut sorted[..count.min(8)];
     for i in 1..used.len() {
@@ -58,6 +118,26 @@ mod tests {
             assert!((ln(x) - x.ln()).abs() < 5e-6 * x.ln().abs().max(1.0), "{x}");
             let z = i as f32 / 4.0;
             assert!((logistic(z) - 1.0 / (1.0 + (-z).exp())).abs() < 1e-5, "{z}");
+        }
+    }
+
+    #[test]
+    fn extremes_and_medians_of_eight_are_those_of_sorting() {
+        let mut state = 7_u32;
+        for count in 0..40 {
+            let values: Vec<f32> = (0..count)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (state >> 28) as f32 - 8.0
+                })
+                .collect();
+            assert_eq!(largest(&values), values.iter().copied().fold(f32::MIN, f32::max));
+            assert_eq!(least(&values), values.iter().copied().fold(f32::MAX, f32::min));
+            if let Some(eight) = values.first_chunk::<8>() {
+                let mut sorted = *eight;
+                sorted.sort_by(f32::total_cmp);
+                assert_eq!(median8(eight, 8), 0.5 * (sorted[3] + sorted[4]));
+            }
         }
     }
 

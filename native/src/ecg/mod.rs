@@ -7,6 +7,7 @@
 //! matter. However a stream is cut into pushes, the same beats come out, bit for bit.
 
 mod bank;
+mod clusters;
 mod decide;
 mod detector;
 mod features;

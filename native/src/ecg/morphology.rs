@@ -1,33 +1,40 @@
 //! Normal, ventricular or paced: how a beat differs from this lead's usual beats in shape, width and rhythm.
+//!
+//! Beats fall into a few shape clusters without any label. A cluster remembers how early its beats came and how long the
+//! pause behind them was, so the compensatory pause of a ventricular beat speaks for the next beats of its shape although
+//! no beat waits for its own. The label of a beat is its own score and, in part, the mean score of its cluster. No label
+//! feeds back into a feature, so one mistake does not breed others.
 
 use super::BeatLabel;
-use super::features::{Candidate, Level, SHAPE};
-use super::history::{Bank, Last8};
+use super::clusters::Clusters;
+use super::features::{Candidate, Contour, Level};
+use super::history::Last8;
+use super::math::ln;
 use crate::state::{Reader, StateError, Writer};
 
 /// Features of a label.
-pub const FEATURES: usize = 21;
+pub const FEATURES: usize = 36;
 /// So many beats make a usual beat.
 const KNOWN: usize = 4;
 /// Levels whose usual value is remembered.
 const COMPARED: [Level; 6] =
     [Level::Power, Level::Sharpness, Level::Width, Level::Amplitude, Level::Slope, Level::Range];
-/// Eight ventricular beats in a row slower than this are the new usual rhythm, not tachycardia, seconds.
-const SLOW_S: f32 = 0.5;
+/// The mean score of a cluster counts as much of a beat's own.
+const VOTE: f32 = 0.6;
+
+/// A lasting rhythm slower than this, seconds (100 beats a minute, where tachycardia begins), is the patient's own (paced,
+/// a bundle branch block, an escape rhythm), not ventricular ectopy, however wide: calling it so would raise a false alarm
+/// at every beat.
+const SLOW_S: f32 = 0.6;
 
 /// What labelling remembers of one lead.
 #[derive(Clone, Default)]
 pub(super) struct Morphology {
     usual: [Last8; COMPARED.len()],
-    usual_shape: Bank<1>,
-    usual_wide_shape: Bank<1>,
-    ventricular_shapes: Bank<2>,
+    usual_area: Last8,
+    clusters: Clusters,
     /// Interval before the last beat, seconds.
     last_rr: f32,
-    /// The last eight beats, newest lowest: whether ventricular.
-    ventricular: u8,
-    /// The same for paced.
-    paced: u8,
 }
 
 /// The rhythm around a beat.
@@ -39,8 +46,13 @@ pub(super) struct Rhythm {
     pub usual_rr: f32,
     /// Median distance from that median, seconds.
     pub spread: f32,
-    /// Log odds that this is a beat.
-    pub score: f32,
+}
+
+impl Rhythm {
+    /// ln of the interval over the usual one, within -1 to 1.
+    fn prematurity(&self) -> Option<f32> {
+        self.rr.map(|rr| ln(rr / self.usual_rr).clamp(-1.0, 1.0))
+    }
 }
 
 impl Morphology {
@@ -52,64 +64,65 @@ impl Morphology {
     /// The features of a beat.
     pub fn features(&self, c: &Candidate, rhythm: Rhythm) -> [f32; FEATURES] {
         let rr = rhythm.rr.unwrap_or(rhythm.usual_rr);
-        let mut f = [0.0; FEATURES];
-        for (place, level) in COMPARED.into_iter().enumerate() {
-            f[place] = c.level(level) - self.usual[place].median_or(c.level(level));
-        }
-        let power = c.level(Level::Power);
-        let opposite: [i16; SHAPE] = c.shape.map(|v| -v);
-        let rest = [
-            self.usual_shape.best(&c.shape),
-            self.usual_shape.best(&opposite),
-            self.usual_wide_shape.best(&c.wide_shape),
-            self.ventricular_shapes.best(&c.shape),
+        let last_rr = if self.last_rr > 0.0 { self.last_rr } else { rr };
+        let (power, range) = (c.level(Level::Power), c.level(Level::Range));
+        let area = c.contour(Contour::Area);
+        let own = [
             rr / rhythm.usual_rr,
-            rr / if self.last_rr > 0.0 { self.last_rr } else { rr },
+            rr / last_rr,
             rhythm.spread / rhythm.usual_rr,
-            (self.ventricular & 1) as f32,
-            self.ventricular.count_ones() as f32 / 8.0,
-            self.paced.count_ones() as f32 / 8.0,
+            last_rr / rhythm.usual_rr,
+            ln(c.level(Level::Width) + 0.01),
+            c.contour(Contour::Extent),
+            c.contour(Contour::Steep),
+            area,
+            c.contour(Contour::Discordance),
+            c.level(Level::Sharpness),
+            c.level(Level::Slope) - range,
+            power - range,
+            c.level(Level::Amplitude) - range,
             c.level(Level::QuietBefore) - power,
+            c.level(Level::QuietAfter) - power,
             c.level(Level::Next) - power,
             c.level(Level::Step),
             c.level(Level::Spike),
-            rhythm.score,
+            area - self.usual_area.median_or(area),
         ];
-        f[COMPARED.len()..].copy_from_slice(&rest);
+        let mut f = [0.0; FEATURES];
+        let (first, rest) = f.split_at_mut(own.len());
+        first.copy_from_slice(&own);
+        let (compared, clusters) = rest.split_at_mut(COMPARED.len());
+        for ((difference, usual), level) in compared.iter_mut().zip(&self.usual).zip(COMPARED) {
+            *difference = c.level(level) - usual.median_or(c.level(level));
+        }
+        clusters.copy_from_slice(&self.clusters.features(&c.wide_shape));
         f
     }
 
-    /// Takes the label into account.
-    pub fn remember(&mut self, c: &Candidate, rhythm: Rhythm, label: BeatLabel) {
-        let rr = rhythm.rr;
-        let ventricular = label == BeatLabel::Ventricular;
-        self.ventricular = self.ventricular << 1 | u8::from(ventricular);
-        self.paced = self.paced << 1 | u8::from(label == BeatLabel::Paced);
-        self.last_rr = rr.unwrap_or(0.0);
-        if ventricular && self.knows() {
-            self.ventricular_shapes.enter(&c.shape);
-            if self.ventricular == u8::MAX && rr.is_some_and(|rr| rr > SLOW_S) {
-                self.usual = Default::default();
-                (self.usual_shape, self.usual_wide_shape) = (Bank::default(), Bank::default());
-                self.ventricular = 0;
+    /// Takes a beat with the log odds of its labels; returns those odds with the vote of its cluster.
+    pub fn take(&mut self, c: &Candidate, rhythm: Rhythm, odds: [f32; 2]) -> [f32; 2] {
+        let (votes, place) = self.clusters.take(&c.wide_shape, rhythm.prematurity(), odds);
+        self.last_rr = rhythm.rr.unwrap_or(0.0);
+        if self.clusters.usual() == Some(place) {
+            for (usual, level) in self.usual.iter_mut().zip(COMPARED) {
+                usual.push(c.level(level));
             }
-            return;
+            self.usual_area.push(c.contour(Contour::Area));
         }
-        for (usual, level) in self.usual.iter_mut().zip(COMPARED) {
-            usual.push(c.level(level));
+        let mut odds = [odds[0] + VOTE * votes[0], odds[1] + VOTE * votes[1]];
+        if rhythm.usual_rr > SLOW_S && self.clusters.lasting(place) {
+            odds[0] = odds[0].min(-1.0);
         }
-        self.usual_shape.follow(&c.shape);
-        self.usual_wide_shape.follow(&c.wide_shape);
+        odds
     }
 
     pub fn write(&self, writer: &mut Writer) {
         for usual in &self.usual {
             usual.write(writer);
         }
-        self.usual_shape.write(writer);
-        self.usual_wide_shape.write(writer);
-        self.ventricular_shapes.write(writer);
-        writer.one(self.last_rr).one(self.ventricular).one(self.paced);
+        self.usual_area.write(writer);
+        self.clusters.write(writer);
+        writer.one(self.last_rr);
     }
 
     pub fn read(reader: &mut Reader) -> Result<Self, StateError> {
@@ -117,17 +130,15 @@ impl Morphology {
         for usual in &mut morphology.usual {
             *usual = Last8::read(reader)?;
         }
-        morphology.usual_shape = Bank::read(reader)?;
-        morphology.usual_wide_shape = Bank::read(reader)?;
-        morphology.ventricular_shapes = Bank::read(reader)?;
+        morphology.usual_area = Last8::read(reader)?;
+        morphology.clusters = Clusters::read(reader)?;
         morphology.last_rr = reader.one()?;
-        (morphology.ventricular, morphology.paced) = (reader.one()?, reader.one()?);
         if (0.0..1e6).contains(&morphology.last_rr) { Ok(morphology) } else { Err(StateError::Value("last interval")) }
     }
 }
 
 /// The label that two log odds give.
-pub fn label(ventricular: f32, paced: f32) -> BeatLabel {
+pub fn label([ventricular, paced]: [f32; 2]) -> BeatLabel {
     match (ventricular > 0.0, paced > 0.0) {
         (_, true) if paced > ventricular => BeatLabel::Paced,
         (true, _) => BeatLabel::Ventricular,

@@ -1,4 +1,6 @@
 //! What holds for every stream: any cut gives the same bits, nothing panics, snapshots change nothing.
+//!
+//! 256 cases of each; `PROPTEST_CASES=20000 cargo test --release --no-default-features ecg::properties` tries more.
 
 use proptest::prelude::*;
 
@@ -75,8 +77,6 @@ impl Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn cuts_and_restarts_change_no_bit(
         fs_hz in rates(),
@@ -138,4 +138,20 @@ fn integers_and_floats_give_the_same_beats() {
     b.push_f64(&floats, &mut doubles);
     assert!(integers.beats.len() > 50);
     assert_eq!(integers, doubles);
+}
+
+#[test]
+fn the_state_stays_within_4_kib_when_it_is_fullest() {
+    // 1000 Hz keeps most samples, and pulses just over 200 ms apart make most candidates for the learning phase
+    for period in [205, 210, 214, 220, 250] {
+        let mut detector = QrsDetector::new(1000.0).unwrap();
+        let mut out = LeadOutput::default();
+        for block in 0..40 {
+            let pulse = |i: usize| if i % period < 20 { 500 + (i / period % 7) as i16 * 90 } else { (i % 5) as i16 };
+            let samples: Vec<i16> = (block * 100..block * 100 + 100).map(pulse).collect();
+            detector.push_i16(&samples, &mut out);
+            let bytes = detector.snapshot().len();
+            assert!(bytes <= 4096, "{bytes} bytes, period {period}, block {block}");
+        }
+    }
 }

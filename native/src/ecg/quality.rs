@@ -1,6 +1,6 @@
 //! Signal quality, one figure a second: how likely the beats of that second are all right, and what is wrong with it.
 
-use super::math::{ln, logistic};
+use super::math::{largest, least, ln, logistic};
 use super::network::Networks;
 use super::reason;
 use crate::state::{Reader, StateError, Writer};
@@ -48,9 +48,7 @@ impl Tally {
             counts[0] += samples.len() as u16;
             return;
         }
-        let high = samples.iter().fold(f32::MIN, |high, &v| if v > high { v } else { high });
-        let low = samples.iter().fold(f32::MAX, |low, &v| if v < low { v } else { low });
-        if high < self.high && low > self.low {
+        if largest(samples) < self.high && least(samples) > self.low {
             return;
         }
         for &sample in samples {
@@ -104,7 +102,6 @@ impl<'a> Second<'a> {
     pub fn new(first_sample: u64, samples: Samples, energy: &'a [f32]) -> Self {
         let mean = energy.iter().sum::<f32>() / energy.len() as f32;
         let quarters = energy.chunks_exact(energy.len() / 4).take(4);
-        let least = |quarter: &[f32]| quarter.iter().fold(f32::MAX, |least, &v| if v < least { v } else { least });
         Self { first_sample, samples, mean, floor: quarters.map(least).sum::<f32>() / 4.0, energy }
     }
 }

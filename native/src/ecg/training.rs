@@ -4,13 +4,13 @@ use super::BeatLabel;
 use super::decide::{CORRELATION, History};
 use super::features::{Candidate, Level};
 use super::front_end::{Found, FrontEnd};
-use super::morphology::Morphology;
+use super::morphology::{Morphology, label};
 use super::quality::{Decisions, Second};
 use super::timing::{ConfigError, LEARNING_S, Timing};
 
 pub use super::decide::FEATURES as BEAT_FEATURES;
 pub use super::math::logistic;
-pub use super::morphology::{FEATURES as LABEL_FEATURES, label};
+pub use super::morphology::FEATURES as LABEL_FEATURES;
 pub use super::network::{BeatNetwork, GRID, LIMIT, LabelNetwork, Network, Networks, QualityNetwork, SHIPPED};
 pub use super::quality::FEATURES as QUALITY_FEATURES;
 
@@ -18,8 +18,10 @@ pub use super::quality::FEATURES as QUALITY_FEATURES;
 pub trait Teacher {
     /// Log odds that the candidate at this place is a beat.
     fn beat(&mut self, place: usize, features: &[f32; BEAT_FEATURES]) -> f32;
-    /// The candidate at this place was accepted: its label.
-    fn accepted(&mut self, place: usize, features: &[f32; LABEL_FEATURES]) -> BeatLabel;
+    /// The candidate at this place was accepted: log odds that it is ventricular, and that it is paced.
+    fn accepted(&mut self, place: usize, features: &[f32; LABEL_FEATURES]) -> [f32; 2];
+    /// The label that the candidate at this place was given.
+    fn labelled(&mut self, place: usize, label: BeatLabel);
     /// A second that begins at this sample is over: log odds that it is free of errors.
     fn second(&mut self, first_sample: u64, features: &[f32; QUALITY_FEATURES]) -> f32;
 }
@@ -84,9 +86,9 @@ impl Recording {
                     let accepted = score > decisions.gate();
                     decisions.add(score, accepted, features[CORRELATION]);
                     if accepted {
-                        let rhythm = history.rhythm(candidate, score, t);
-                        let label = teacher.accepted(place, &morphology.features(candidate, rhythm));
-                        morphology.remember(candidate, rhythm, label);
+                        let rhythm = history.rhythm(candidate, t);
+                        let odds = teacher.accepted(place, &morphology.features(candidate, rhythm));
+                        teacher.labelled(place, label(morphology.take(candidate, rhythm, odds)));
                     }
                     history.decide(candidate, score, accepted, t);
                     place += 1;
