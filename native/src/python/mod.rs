@@ -8,6 +8,7 @@ mod oximetry;
 mod puller;
 mod pulse;
 mod rhythm;
+mod rows;
 mod signals;
 mod wire;
 

@@ -1,15 +1,14 @@
 //! Binding of `crate::signals`.
 
-use numpy::PyArray1;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::signals::{self, Config, Event, ObservationRow, Observed, Origin, Rate, WaveRow};
-use crate::wire::{facts_of, ucum};
+use crate::signals::{self, Config, Event, Rate};
 
 use super::events::{Answers, Detection, Reading};
+use super::rows::Names;
 use super::wire::{Command, Items, Reject};
 
 /// The step `signals` of one patient: order, clock, detectors. See `dataflows.monitor.signals`.
@@ -142,96 +141,14 @@ impl Output {
         };
         add("waveforms", out.waveforms.iter().map(|row| names.waveform(row)).collect())?;
         add("observations", out.observations.iter().map(|row| names.observation(row)).collect())?;
-        add(
-            "beats",
-            out.beats
-                .iter()
-                .map(|row| {
-                    let rest =
-                        (row.sample, "qrs", null_nan(row.rr_ms), f64::from(row.confidence), row.label, row.log_ns);
-                    names.row(row.ts, &row.origin, rest)
-                })
-                .collect(),
-        )?;
-        add(
-            "desaturations",
-            out.desaturations
-                .iter()
-                .map(|row| {
-                    let rest =
-                        (row.kind, "zigzag", row.nadir_ns, row.end_ns, row.baseline, row.nadir, row.drop, row.log_ns);
-                    names.row(row.ts, &row.origin, rest)
-                })
-                .collect(),
-        )?;
-        add(
-            "quality",
-            out.quality
-                .iter()
-                .map(|row| {
-                    names.row(row.ts, &row.origin, (row.reason, row.value, row.first_sample, row.samples, row.log_ns))
-                })
-                .collect(),
-        )?;
-        add(
-            "ledger",
-            out.ledger
-                .iter()
-                .map(|row| {
-                    let [stored, late, duplicate, rejected] = row.counts;
-                    let received = stored + late + duplicate + rejected;
-                    names.row(row.ts, &row.origin, (received, stored, late, duplicate, rejected, row.ts))
-                })
-                .collect(),
-        )?;
-        add(
-            "clock_segments",
-            out.clock_segments
-                .iter()
-                .map(|row| {
-                    let rest = (
-                        row.first_sample,
-                        row.offset_ns,
-                        row.reason,
-                        row.uncertainty_ns,
-                        null_nan(row.drift_ppm),
-                        row.log_ns,
-                    );
-                    names.row(row.ts, &row.origin, rest)
-                })
-                .collect(),
-        )?;
-        add(
-            "derived",
-            out.derived
-                .iter()
-                .map(|row| {
-                    let (value, quality) = (null_nan(row.value), null_nan(row.quality));
-                    let rest = (row.code, row.scope, value, row.unit, row.window_s, quality, row.log_ns);
-                    names.row(row.ts, &row.origin, rest)
-                })
-                .collect(),
-        )?;
-        add(
-            "withheld",
-            out.withheld
-                .iter()
-                .map(|row| {
-                    let found = &row.found;
-                    let facts: Vec<String> =
-                        row.evidence.named().map(|(name, value)| format!("{name} {value:.2}")).collect();
-                    let rest = (found.rule, row.witness.as_str(), found.value, found.limit, facts.join(", "));
-                    names.row(found.onset_ns, &found.origin, (rest.0, rest.1, rest.2, rest.3, rest.4, found.log_ns))
-                })
-                .collect(),
-        )?;
-        add(
-            "late_frames",
-            out.late_frames
-                .iter()
-                .map(|row| names.row(row.ts, &row.origin, (row.reason, row.lag_ms, row.log_ns, row.log_seq)))
-                .collect(),
-        )?;
+        add("beats", out.beats.iter().map(|row| names.beat(row)).collect())?;
+        add("desaturations", out.desaturations.iter().map(|row| names.desaturation(row)).collect())?;
+        add("quality", out.quality.iter().map(|row| names.quality(row)).collect())?;
+        add("ledger", out.ledger.iter().map(|row| names.ledger(row)).collect())?;
+        add("clock_segments", out.clock_segments.iter().map(|row| names.clock_segment(row)).collect())?;
+        add("derived", out.derived.iter().map(|row| names.derived(row)).collect())?;
+        add("withheld", out.withheld.iter().map(|row| names.withheld(row)).collect())?;
+        add("late_frames", out.late_frames.iter().map(|row| names.late_frame(row)).collect())?;
         Ok(tables)
     }
 
@@ -287,78 +204,6 @@ impl Output {
         let counts = &self.inner.counts;
         (counts.received, counts.stored, counts.late, counts.duplicate, counts.rejected, counts.samples)
     }
-}
-
-/// Builds row tuples; the names of tenant and patient are made once per list.
-struct Names<'py> {
-    py: Python<'py>,
-    tenant: Py<PyAny>,
-    patient: Py<PyAny>,
-}
-
-impl<'py> Names<'py> {
-    fn row<T>(&self, ts: i64, origin: &Origin, rest: T) -> PyResult<Bound<'py, PyTuple>>
-    where
-        T: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
-    {
-        let py = self.py;
-        let frame = (ts, &self.tenant, &self.patient, &*origin.device, origin.boot, origin.signal, origin.seq);
-        let (frame, rest) = (frame.into_pyobject(py)?, rest.into_pyobject(py)?);
-        Ok(frame.as_sequence().concat(rest.as_sequence())?.cast_into::<PyTuple>()?)
-    }
-
-    fn waveform(&self, row: &WaveRow) -> PyResult<Bound<'py, PyTuple>> {
-        let lsb = row.wave.lsb;
-        let physical = |count| if count == i16::MIN { f64::NAN } else { f64::from(count) * lsb };
-        let samples: Vec<f64> = row.wave.counts().map(physical).collect();
-        let samples = PyArray1::from_vec(self.py, samples);
-        let fs_hz = f64::from(row.wave.fs_mhz) / 1000.0;
-        let rest = (fs_hz, lsb, row.wave.status, row.stored, row.first_sample, samples, row.device_ns, row.log_ns);
-        self.row(row.ts, &row.origin, rest)
-    }
-
-    fn observation(&self, row: &ObservationRow) -> PyResult<Bound<'py, PyTuple>> {
-        match &row.value {
-            Observed::Reading(reading) => {
-                let name = facts_of(reading.code).map_or("", |facts| facts.name);
-                let quality = (reading.quality_pct > 0).then_some(reading.quality_pct);
-                let head = (name, null_nan(reading.value), ucum(reading.unit), quality, reading.status);
-                self.observed(row, head, reading.suspect, reading.device_ns)
-            }
-            Observed::Answer { code, value, device_ns } => {
-                self.observed(row, (code.as_str(), Some(*value), "1", None, 0), false, *device_ns)
-            }
-        }
-    }
-
-    fn observed(
-        &self,
-        row: &ObservationRow,
-        (code, value, unit, quality, status): (&str, Option<f64>, &str, Option<u32>, u32),
-        suspect: bool,
-        device_ns: i64,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        let averaging_s = (row.averaging_s > 0.0).then_some(f64::from(row.averaging_s));
-        let rest = (
-            code,
-            value,
-            unit,
-            quality,
-            status,
-            suspect,
-            row.stored,
-            averaging_s,
-            row.first_sample,
-            device_ns,
-            row.log_ns,
-        );
-        self.row(row.ts, &row.origin, rest)
-    }
-}
-
-/// The database's null stands for "not known".
-fn null_nan(value: f64) -> Option<f64> {
-    (!value.is_nan()).then_some(value)
 }
 
 /// Adds this concern's classes and functions.
