@@ -1,10 +1,10 @@
 """The whole pipeline on one machine: how many patients it holds in real time, and what a replay of the log costs.
 
 `python bench/pipeline.py --patients 100 1000 --seconds 300` starts NATS, QuestDB and the flow, publishes ECG at 250 Hz
-and SpO2 at 1 Hz for each patient, and prints rates, CPU and memory per process, the lag, and the time from the deciding
-message to its alert, both by the server's clock. `--drain` replays a filled stream through the flow without storage and
-prints CPU-seconds per 1,000 patient-seconds. Settings that matter for latency: snapshot interval 1 s, ack timeout of
-rows 500 ms.
+and SpO2 at 1 Hz for each patient, and prints rates, CPU and memory per process, the lag, and the time from the decision
+in log time to the alert, both by the server's clock. `--drain` replays a filled stream through the flow without storage
+and prints CPU-seconds per 1,000 patient-seconds. `--durability power-loss` runs the servers so that what they
+acknowledge is on the disk. Settings that matter for latency: snapshot interval 1 s, ack timeout of rows 500 ms.
 """
 
 import argparse
@@ -34,10 +34,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 CATCH_UP_S = 180.0
 
 
-def stack_settings(folder: Path, *, questdb: bool) -> tuple[Settings, int]:
+def stack_settings(folder: Path, *, questdb: bool, durability: str = "default") -> tuple[Settings, int]:
     """Settings of a stack of its own on free ports, and a port for the flow's metrics."""
     *ports, metrics = free_ports(5)
     settings = own_stack(Settings(), folder, ports)
+    settings = settings.model_copy(update={"stack": settings.stack.model_copy(update={"durability": durability})})
     return settings.model_copy(update={"questdb": settings.questdb.model_copy(update={"enabled": questdb})}), metrics
 
 
@@ -75,24 +76,32 @@ class LagWatch(threading.Thread):
         self.join()
 
 
-async def alert_latencies_ms(settings: Settings) -> list[float]:
-    """From the deciding message in VITALS to the alert in ALERTS, by the server's timestamps."""
+def resident_mb(pid: int) -> float:
+    """Resident memory now, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+async def alert_times(settings: Settings) -> list[tuple[float, float, str]]:
+    """When each alert was in ALERTS, how long after its decision in log time (s, server's clock), and of whom.
+
+    A decision is the arrival of the deciding message, or a deadline that passes: then a tick has to come first.
+    """
     connection = await connect(settings.nats, "bench")
     jetstream = connection.jetstream()
-    deciding: list[tuple[int, float]] = []
-    subscription = await jetstream.subscribe("alerts.v1.>", ordered_consumer=True)
     last = (await jetstream.stream_info(settings.streams.alerts)).state.last_seq
+    subscription = await jetstream.subscribe("alerts.v1.>", ordered_consumer=True)
+    times: list[tuple[float, float, str]] = []
     found = 0
     while found < last:
         message = await subscription.next_msg(timeout=10)
         found = message.metadata.sequence.stream
-        deciding.append((json.loads(message.data)["log_seq"], message.metadata.timestamp.timestamp()))
-    latencies = []
-    for log_seq, alert_s in deciding:
-        raw = await jetstream.get_msg(settings.streams.vitals, log_seq)
-        latencies.append((alert_s - raw.time.timestamp()) * 1000)
+        body, alert_s = json.loads(message.data), message.metadata.timestamp.timestamp()
+        times.append((alert_s, alert_s - body["log_ns"] / 1e9, body["patient"]))
     await connection.close()
-    return latencies
+    return times
 
 
 def wait_rows(reader: QuestDBReader, frames: int, flow: FlowProcess) -> float:
@@ -106,10 +115,10 @@ def wait_rows(reader: QuestDBReader, frames: int, flow: FlowProcess) -> float:
     return time.monotonic() - started
 
 
-def live(patients: int, seconds: int) -> dict[str, Any]:
+def live(patients: int, seconds: int, durability: str = "default") -> dict[str, Any]:
     """One real-time run."""
     with tempfile.TemporaryDirectory(prefix="vitals-bench-") as folder:
-        settings, api = stack_settings(Path(folder), questdb=True)
+        settings, api = stack_settings(Path(folder), questdb=True, durability=durability)
         with Stack(settings) as stack:
             flow = FlowProcess(settings, Path(folder) / "flow", stack.environment(), api)
             flow.start()
@@ -129,12 +138,13 @@ def live(patients: int, seconds: int) -> dict[str, Any]:
             memory = {name: peak_mb(pid) for name, pid in pids.items()}
             reader = QuestDBReader(settings.questdb)
             behind_s = wait_rows(reader, patients * seconds, flow)
-            latencies = asyncio.run(alert_latencies_ms(settings))
+            latencies = [delay_s * 1000 for _, delay_s, _ in asyncio.run(alert_times(settings))]
             reader.wait_applied()
             missing = 2 * patients * seconds - reader.count("waveforms") - reader.count("observations")
             late = reader.count("late_frames")
             flow.stop()
         return {
+            "durability": durability,
             "patients": patients,
             "seconds": seconds,
             "messages_per_s": patients * 2,
@@ -189,10 +199,15 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--drain", action="store_true", help="replay a filled stream with null storage instead")
+    parser.add_argument("--durability", nargs="+", choices=["default", "power-loss"], default=["default"])
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
-    run = drain if arguments.drain else live
-    publish({"rows": [run(patients, arguments.seconds) for patients in arguments.patients]}, arguments.json)
+    if arguments.drain:
+        rows = [drain(patients, arguments.seconds) for patients in arguments.patients]
+    else:
+        runs = [(patients, durability) for patients in arguments.patients for durability in arguments.durability]
+        rows = [live(patients, arguments.seconds, durability) for patients, durability in runs]
+    publish({"rows": rows}, arguments.json)
 
 
 if __name__ == "__main__":

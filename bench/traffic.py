@@ -53,8 +53,9 @@ def spo2_values() -> npt.NDArray[np.float64]:
 class Ward:
     """Frames of any patient at any second."""
 
-    def __init__(self, patients: int, start_ns: int, boot_id: int = 1) -> None:
+    def __init__(self, patients: int, start_ns: int, boot_id: int = 1, first: int = 0) -> None:
         self.patients = patients
+        self.first = first
         self.start_ns = start_ns
         self.boot_id = boot_id
         self._ecg = ecg_counts()
@@ -62,7 +63,7 @@ class Ward:
 
     def messages(self, patient: int, second: int) -> list[Message]:
         """The two messages of a patient's second."""
-        name, device_ns = f"p{patient:05d}", self.start_ns + second * NS + patient * NS // self.patients
+        name, device_ns = f"p{self.first + patient:05d}", self.start_ns + second * NS + patient * NS // self.patients
         seconds = self._ecg.size // FS_HZ
         at = ((patient * 37 + second) % seconds) * FS_HZ
         ecg = self._frame(name, "patch", pb.SIGNAL_ECG_II, second, device_ns)
@@ -138,8 +139,9 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--start-ns", type=int, default=0, help="device time of the first second; now when 0")
+    parser.add_argument("--first", type=int, default=0, help="number of the first patient")
     arguments = parser.parse_args()
-    ward = Ward(arguments.patients, arguments.start_ns or time.time_ns())
+    ward = Ward(arguments.patients, arguments.start_ns or time.time_ns(), first=arguments.first)
     worst_s = publish_live(ward, arguments.seconds, publisher(Settings()))
     print(f"published {arguments.patients * arguments.seconds * 2} messages, at worst {worst_s * 1000:.0f} ms late")
 

@@ -101,6 +101,9 @@ class StackSettings(BaseModel):
     questdb_health_port: int = Field(9003, ge=1, le=65535, description="Port of QuestDB's health check and metrics.")
     cache_dir: Path = Field(Path("~/.cache/vitals"), description="Where the QuestDB jar is kept for all checkouts.")
     snapshot_interval_s: int = Field(2, ge=1, description="How often the flow of the local stack snapshots its state.")
+    durability: Literal["default", "power-loss"] = Field(
+        "default", description="What is acknowledged survives the crash of a process, or of the power (slower)."
+    )
     security: bool = Field(False, description="NATS with TLS and signed identities; off: whoever reaches loopback.")
     client_certificates: bool = Field(False, description="With security: clients need a certificate, too.")
     host: str = Field("127.0.0.1", description="Address of the NATS listeners; beyond loopback only with security.")

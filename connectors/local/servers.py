@@ -25,8 +25,11 @@ def nats_process(
     login: tuple[str, str] | None = None,
     max_file_bytes: int | None = None,
     doors: Doors = OPEN,
+    power_loss: bool = False,
 ) -> ServerProcess:
     """Returns a nats-server with JetStream, its data under `directory`; `login` is (user, password).
+
+    With `power_loss` a message is on the disk before it is acknowledged; otherwise the server syncs every two minutes.
 
     `max_file_bytes` is what the streams' `max_bytes` may add up to; without it three quarters of the free disk.
     `doors` says where it listens and whom it believes; on loopback and everybody when absent.
@@ -35,12 +38,13 @@ def nats_process(
     config = directory / "nats-server.conf"
     config.touch(mode=0o600)
     limit = "" if max_file_bytes is None else f"  max_file_store: {max_file_bytes}\n"
+    sync = "  sync_interval: always\n" if power_loss else ""
     accounts = ""
     if login is not None:
         accounts = f"authorization {{\n  user: {json.dumps(login[0])}\n  password: {json.dumps(login[1])}\n}}\n"
     config.write_text(
         f"server_name: vitals-local\nlisten: {json.dumps(f'{doors.host}:{port}')}\n"
-        f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}}}\n"
+        f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}{sync}}}\n"
         f"{accounts}{doors.config()}"
     )
     return ServerProcess("NATS", [str(binary), "-c", str(config)], log, pid_file)
@@ -58,7 +62,11 @@ def nats_healthy(host: str, port: int, timeout_s: float = 1.0) -> bool:
 
 
 def questdb_config(
-    ports: tuple[int, int, int], credentials: Mapping[str, str], extra: Mapping[str, str] | None = None
+    ports: tuple[int, int, int],
+    credentials: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+    *,
+    power_loss: bool = False,
 ) -> str:
     """Returns server.conf for loopback.
 
@@ -66,6 +74,7 @@ def questdb_config(
         ports: HTTP, PostgreSQL wire, health and metrics.
         credentials: `http.user`, `http.password`, `pg.user`, `pg.password`, as far as they are set.
         extra: Further properties; they win.
+        power_loss: Rows are on the disk before they are acknowledged.
     """
     http, pg, health = ports
     properties = {
@@ -86,7 +95,7 @@ def questdb_config(
         "metrics.enabled": "true",
         "cairo.writer.data.append.page.size": "1M",
         "ram.usage.limit.bytes": str(2 << 30),
-        "cairo.commit.mode": "nosync",
+        "cairo.commit.mode": "sync" if power_loss else "nosync",
         "http.min.worker.count": "1",
     }
     if (os.cpu_count() or 1) <= _SMALL_MACHINE_CPUS:

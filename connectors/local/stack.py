@@ -171,8 +171,13 @@ class Stack:
             login=login,
             max_file_bytes=self._stream_bytes(),
             doors=doors_of(self.settings),
+            power_loss=self._power_loss,
         )
         self._start(server, lambda: nats_healthy(host, port))
+
+    @property
+    def _power_loss(self) -> bool:
+        return self.settings.stack.durability == "power-loss"
 
     def _stream_bytes(self) -> int:
         """Returns what the streams may grow to; said when the disk is smaller, because a small disk is no obstacle."""
@@ -226,7 +231,9 @@ class Stack:
                 java_binary(),
                 questdb_jar(stack.questdb_version, stack.cache_dir, self._say),
                 self.data_dir / "questdb",
-                config=questdb_config((port, pg_port, stack.questdb_health_port), credentials),
+                config=questdb_config(
+                    (port, pg_port, stack.questdb_health_port), credentials, power_loss=self._power_loss
+                ),
                 pid_file=pid_file,
                 log=self.data_dir / "log" / "questdb.log",
             )

@@ -44,12 +44,21 @@ class QuestDBReader:
             QueryError: The server refused the query.
             QuestDBUnavailableError: The server does not answer.
         """
-        frame = pl.read_parquet(io.BytesIO(self._http.export(sql)))
+        frame = pl.read_parquet(io.BytesIO(self._http.export(self._exportable(sql))))
         binary = [name for name, kind in frame.schema.items() if kind == pl.Binary]
         return frame.with_columns(
             pl.col(name).map_elements(lambda value: str(uuid.UUID(bytes=value)), return_dtype=pl.String)
             for name in binary
         )
+
+    def _exportable(self, sql: str) -> str:
+        """The query with text as STRING: an export of VARCHAR with nulls is all nulls (9.3.4)."""
+        columns = self._http.execute(f"SELECT * FROM ({sql}) LIMIT 0")["columns"]  # noqa: S608  (our own callers)
+        if all(column["type"] != "VARCHAR" for column in columns):
+            return sql
+        names = [(f'"{column["name"]}"', column["type"]) for column in columns]
+        wanted = ", ".join(f"cast({name} AS STRING) {name}" if kind == "VARCHAR" else name for name, kind in names)
+        return f"SELECT {wanted} FROM ({sql})"  # noqa: S608  (our own callers)
 
     def count(self, table: str, where: str = "") -> int:
         """Returns how many rows of a table are visible."""

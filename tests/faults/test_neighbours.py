@@ -102,7 +102,7 @@ def test_neighbours_alerts_stay_within_the_bound(nats_server, own_questdb, tmp_p
     whole.wait_for_waveforms(PATIENTS * SECONDS, flow)
     publish = whole.publisher()
     first_seq, last_seq = publish.stream_state("VITALS")[1:]
-    until(lambda: flow.process.metrics().get("nats_last_seq", [0.0])[0] >= last_seq, 60)
+    until(lambda: flow.done_to() >= last_seq, 60)
     refused = Counter(body.decode().split(" ", 1)[0] for _, body in rejects(whole))
     found = [(body, delay_s) for body, delay_s in alerts(whole) if body["patient"] != "bad"]
     flow.stop()

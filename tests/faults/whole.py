@@ -1,6 +1,7 @@
 """The whole pipeline on real servers, for tests that break parts of it and compare with an uninterrupted run."""
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -196,6 +197,22 @@ class Supervised:
         """Drains it."""
         self.supervisor.stop()
         self._thread.join(60)
+
+
+Story = tuple[list[tuple[str, bytes]], dict[str, pl.DataFrame]]
+
+
+def story_until(cut_ns: int, alerts: list[tuple[str, bytes]], rows: dict[str, pl.DataFrame]) -> Story:
+    """What was decided by a moment of log time: a run that reads the same log later sees more ticks behind its end."""
+
+    def decided_ns(text: bytes) -> int:
+        return int(json.loads(text.split(b" ", 1)[1])["log_ns"])
+
+    def moment(frame: pl.DataFrame) -> pl.Expr:
+        return pl.col("log_ns") if "log_ns" in frame.columns else pl.col("ts").cast(pl.Int64)
+
+    kept = sorted(message for message in alerts if decided_ns(message[1]) <= cut_ns)
+    return kept, {name: frame.filter(moment(frame) <= cut_ns) for name, frame in rows.items()}
 
 
 def doubles(messages: list[tuple[str, bytes]]) -> list[str]:

@@ -127,6 +127,16 @@ def test_a_stale_pid_file_is_no_obstacle(tmp_path):
     assert start_time(os.getpid()) is not None
 
 
+def test_both_servers_take_the_profile_for_power_loss(tmp_path):
+    settings = make_settings(tmp_path)
+    stack = settings.stack.model_copy(update={"durability": "power-loss"})
+    with Stack(settings.model_copy(update={"stack": stack}), print) as running:
+        assert "sync_interval: always" in (running.data_dir / "nats" / "nats-server.conf").read_text()
+        with psycopg.connect(settings.questdb.pg_dsn) as connection:
+            modes = connection.execute("SELECT value FROM (SHOW PARAMETERS) WHERE property_path = 'cairo.commit.mode'")
+            assert modes.fetchall() == [("sync",)]
+
+
 def test_streams_larger_than_the_disk_are_made_and_it_is_said(tmp_path):
     settings, said = without_questdb(tmp_path), []
     streams = StreamSettings(vitals_max_bytes=1 << 50)
