@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.connectors.dashboard.ward import screenshots
-from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 SOON_MS = 60_000
@@ -68,22 +67,6 @@ def test_an_alarm_comes_is_acknowledged_and_clears(page, ward):
         page.locator(f'[data-alert="{alert}"][data-state="acknowledged"], #main:not(:has([data-alert="{alert}"]))')
     ).to_have_count(1, timeout=SOON_MS)
     expect(same).to_have_count(0, timeout=2 * SOON_MS)
-
-
-def has_trend(page, url):
-    """Opens the page anew: the trend comes from roll-ups, which have nothing before the first minute is over."""
-    page.goto("about:blank")
-    page.goto(url)
-    page.wait_for_timeout(3_000)
-    return page.locator(".chart canvas").first.is_visible()
-
-
-def test_the_strip_of_the_moment_and_the_trend_come_from_storage(page, ward):
-    until(lambda: has_trend(page, f"{ward.url}/#/patient/a161l"), 120, poll_s=1.0)
-    page.get_by_text("Alerts of the last 24 hours").click()
-    expect(page.locator(".past")).to_contain_text("asystole", timeout=SOON_MS)
-    until(lambda: has_trend(page, f"{ward.url}/#/patient/uw_100006"), 60, poll_s=1.0)
-    shot(page, "patient-trends", full_page=True)
 
 
 def test_the_technical_page(page, ward):
