@@ -2,10 +2,12 @@
 
 import re
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tests.connectors.dashboard.ward import screenshots
+from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 SOON_MS = 60_000
@@ -20,6 +22,12 @@ def shot(page, name, **more):
 def counters(page):
     """What the strips have drawn."""
     return page.evaluate("({...window.vitals.counters})")
+
+
+def stored(ward, patient, what):
+    """What the roll-ups of a minute hold; a page asks for them once, and before a minute is over there are none."""
+    answer = httpx.get(f"{ward.url}/api/v1/patients/{patient}/{what}", params={"every": "1m"}, timeout=20)
+    return answer.raise_for_status().json()[what]
 
 
 def test_the_ward_shows_every_patient_with_live_numbers(page, ward):
@@ -67,6 +75,18 @@ def test_an_alarm_comes_is_acknowledged_and_clears(page, ward):
         page.locator(f'[data-alert="{alert}"][data-state="acknowledged"], #main:not(:has([data-alert="{alert}"]))')
     ).to_have_count(1, timeout=SOON_MS)
     expect(same).to_have_count(0, timeout=2 * SOON_MS)
+
+
+def test_the_strip_of_the_moment_and_the_trend_come_from_storage(page, ward):
+    # The alarm that is over by now is the one of the test before: the tests of this file share a ward.
+    until(lambda: stored(ward, "a161l", "beats") and stored(ward, "uw_100006", "observations"), 120, poll_s=1.0)
+    page.goto(f"{ward.url}/#/patient/a161l")
+    expect(page.locator(".chart canvas").first).to_be_visible(timeout=SOON_MS)
+    page.get_by_text("Alerts of the last 24 hours").click()
+    expect(page.locator(".past")).to_contain_text("asystole", timeout=SOON_MS)
+    page.goto(f"{ward.url}/#/patient/uw_100006")
+    expect(page.locator(".chart canvas").first).to_be_visible(timeout=SOON_MS)
+    shot(page, "patient-trends", full_page=True)
 
 
 def test_the_technical_page(page, ward):
