@@ -306,7 +306,7 @@ fn stress(patients: &[Patient], nstdb: &Path, seed: u64) -> Result<(), Failure> 
 }
 
 fn main() -> Result<(), Failure> {
-    let folder = std::env::args().nth(1).ok_or("usage: train_qrs DATA [--write=FILE] [--cv] [--stress]")?;
+    let folder = std::env::args().nth(1).ok_or("usage: train_qrs DATA [--write] [--cv] [--stress]")?;
     let (mitdb, nstdb) = (Path::new(&folder).join("mitdb"), Path::new(&folder).join("nstdb"));
     let seed = option("seed", 0.0) as u64;
     let patients = patients(&mitdb, &nstdb, flag("--cv"))?;
