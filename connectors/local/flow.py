@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from connectors.local.ports import LOOPBACK, free_ports
@@ -77,7 +78,7 @@ class FlowProcess(ServerProcess):
         try:
             with urllib.request.urlopen(self._metrics_url, timeout=2) as answer:  # noqa: S310  (loopback)
                 text = answer.read().decode()
-        except OSError:
+        except (OSError, HTTPException):  # the second: it was killed while it answered
             return {}
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}

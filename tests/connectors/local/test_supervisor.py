@@ -1,8 +1,13 @@
 """The parts of the supervisor without servers: pauses, progress, the recovery store."""
 
+import socket
+import threading
+
 import pytest
 
+from connectors.local.flow import FlowProcess
 from connectors.local.partitions import Partition, partitions_of
+from connectors.local.ports import free_ports
 from connectors.local.recovery import RecoveryStore
 from connectors.local.supervisor import BackOff
 from connectors.local.unaccounted import Unaccounted
@@ -116,3 +121,19 @@ class TestUnaccounted:
         assert ledger.observe(self.samples(100, 101), 0) == 1
         assert ledger.observe(self.samples(1000, 1000), 1) == 0
         assert [ledger.observe(self.samples(10, 10), second) for second in range(2, 9)] == [0] * 7
+
+
+def test_a_process_that_is_killed_while_it_answers_has_no_samples(tmp_path):
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def cut_short():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nvitals_")
+
+        answer = threading.Thread(target=cut_short)
+        answer.start()
+        assert FlowProcess(Settings(), tmp_path, {}, port).samples() == {}
+        answer.join()

@@ -104,6 +104,8 @@ def test_kills_lose_nothing_and_double_nothing_after_the_key(nats_server, tmp_pa
             kills += 1
             service.start()
     until(lambda: len(receiver.applied) >= len(expected), 90)
+    # What was applied is confirmed a moment later; the service may not be killed in between, or it confirms no more.
+    until(lambda: len(read(settings, "vp.*.*.*.control.delivered", "VITALS")) >= len(expected), 60, poll_s=0.2)
     service.kill()
     receiver.close()
     assert receiver.applied == expected
