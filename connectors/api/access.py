@@ -4,7 +4,6 @@ A key travels as `Authorization: Bearer KEY`, or, in a browser, as a cookie that
 cannot send. The file holds digests, so that reading it lets nobody in.
 """
 
-import hashlib
 import hmac
 import tomllib
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 
 from connectors.api.problems import ProblemError
+from connectors.identity.registry import digest
+from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows.contracts.frames import DEFAULT_TENANT
 
 COOKIE = "vitals_key"
-LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
 
 class Role(IntEnum):
@@ -74,11 +74,6 @@ class Identity:
 
 LOCAL = Identity("local", Role.ADMIN)
 """Whoever sits at this machine, as long as there is no file of keys."""
-
-
-def digest(key: str) -> str:
-    """Returns what the file of keys holds of a key. Keys are long and random, so a plain digest is enough."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_keys(path: Path) -> dict[str, Identity]:

@@ -21,6 +21,7 @@ from connectors.api.hub import Hub
 from connectors.api.live import live
 from connectors.api.openapi import document
 from connectors.api.requests import token
+from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows._native import Validator
 from dataflows.settings import Settings
 
@@ -142,7 +143,7 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
         KeysError: The file of keys cannot be used.
     """
     web = settings.web
-    if web.keys is None and web.host not in access.LOOPBACK_HOSTS:
+    if web.keys is None and web.host not in LOOPBACK_HOSTS:
         message = f"web.host is {web.host}: other than loopback needs web.keys (docs/api.md)"
         raise UnsafeError(message)
     allowed = access.Access(web.keys)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from connectors.cli.console import CliError, console, load_settings, say
+from connectors.identity.registry import digest
 
 
 def dashboard(
@@ -51,7 +52,7 @@ def key(
     tenant: Annotated[str | None, typer.Option(help="Only this organisation.", show_default=False)] = None,
 ) -> None:
     """Make an API key: prints it once, and the lines for the file of keys, which holds only its digest."""
-    from connectors.api.access import Role, digest  # noqa: PLC0415  (needs the extra `web`)
+    from connectors.api.access import Role  # noqa: PLC0415  (needs the extra `web`)
 
     if role.upper() not in Role.__members__:
         message = f"role: one of {', '.join(one.name.lower() for one in Role)}"

@@ -19,6 +19,7 @@ from connectors.gateway.limits import RateLimit, read_body
 from connectors.gateway.openapi import document
 from connectors.gateway.problems import RefusedError
 from connectors.gateway.translate import JSON, frames_of, json_of, numeric_frames, simple_readings
+from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin
 from dataflows.settings import Settings
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 REQUESTS = Counter("vitals_gateway_requests", "Requests by route and what became of them", ["route", "outcome"])
 FRAMES = Counter("vitals_gateway_frames", "Frames stored", ["route"])
 FHIR_JSON = "application/fhir+json"
-LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
 Translate = Callable[[str, bytes, Origin], list[pb.Frame]]
 

@@ -74,12 +74,13 @@ def new_api_key(tenant: str, patient: str, device: str, days: float) -> tuple[Cr
     now = int(time.time())
     credential = Credential(
         tenant=tenant, patient=patient, device=device, id=name, by="http",
-        issued_s=now, expires_s=int(now + days * 86_400), secret_sha256=_digest(secret),
+        issued_s=now, expires_s=int(now + days * 86_400), secret_sha256=digest(secret),
     )  # fmt: skip
     return credential, f"{_KEY_PREFIX}_{name}_{secret}"
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """Returns what is kept of a secret. It is long and random, so a plain digest is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -102,8 +103,8 @@ class ApiKeys:
             return None, "malformed"
         credential = self._by_name.get(name)
         # Compared in constant time, and also when there is no such name: time must not tell which names exist.
-        expected = credential.secret_sha256 if credential else _digest("")
-        same = hmac.compare_digest(_digest(secret), expected)
+        expected = credential.secret_sha256 if credential else digest("")
+        same = hmac.compare_digest(digest(secret), expected)
         if credential is None or not same:
             return None, "unknown"
         state = credential.state(now_s)

@@ -3,6 +3,8 @@
 import socket
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = frozenset({LOOPBACK, "::1", "localhost"})
+"""Names by which this machine reaches itself: what listens there is reached by nobody else."""
 
 
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:

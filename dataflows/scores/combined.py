@@ -6,12 +6,12 @@ signal that moves the wrong way, are fewer alerts for as many deteriorations tha
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
 
 import msgspec
 
 from dataflows.alerts.finding import Context, Finding, Outcome
 from dataflows.scores.episodes import Anchor, Episodes
+from dataflows.scores.kept import Kept
 from dataflows.scores.trends import load
 
 SEVERAL_RULE = "several_trends"
@@ -28,8 +28,10 @@ class _State(msgspec.Struct, array_like=True):
     episodes: Episodes = msgspec.field(default_factory=Episodes)
 
 
-class Combined:
+class Combined(Kept[_State]):
     """Findings of other scores in, findings of what they say together out."""
+
+    _kind = _State
 
     def __init__(self) -> None:
         self._signs = {
@@ -53,21 +55,6 @@ class Combined:
                 continue
             last = one
         return [] if last is None else self._tell(last, context)
-
-    def state(self) -> Any:
-        """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
-
-    @classmethod
-    def from_state(cls, state: Any) -> Self:
-        """The combination of a `state()`.
-
-        Raises:
-            ValueError: It is none.
-        """
-        combined = cls()
-        combined._state = msgspec.convert(state, _State)
-        return combined
 
     def _tell(self, last: Finding, context: Context) -> list[Finding]:
         state = self._state

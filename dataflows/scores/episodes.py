@@ -44,6 +44,30 @@ class Episode(msgspec.Struct, array_like=True):
     value: float
     severe: bool = False
 
+    def finding(
+        self, rule: str, holds: bool, anchor: Anchor, *, code: str, limit: float, details: dict[str, Any] | None
+    ) -> Finding:
+        """What is told now: of the device and onset that began it, decided by `anchor`."""
+        return Finding(
+            rule=rule,
+            raised=holds,
+            device=self.anchor.device,
+            boot=self.anchor.boot,
+            signal=self.anchor.signal,
+            seq=anchor.seq,
+            code=code,
+            onset=self.onset_ns,
+            onset_ns=self.onset_ns,
+            value=self.value,
+            limit=limit,
+            evidence_ns=(self.onset_ns, max(self.onset_ns, anchor.ts_ns)),
+            sample_ns=anchor.ts_ns,
+            log_seq=anchor.log_seq,
+            log_ns=anchor.log_ns,
+            severe=self.severe,
+            details=details,
+        )
+
 
 class Episodes(msgspec.Struct, array_like=True):
     """The conditions of one scorer that hold, by rule (and device where a rule is a device's).
@@ -99,24 +123,4 @@ class Episodes(msgspec.Struct, array_like=True):
             return []
         # As a float, also where points were counted: a snapshot of what was restored is the same bytes.
         episode.value, episode.severe = float(value), severe
-        return [
-            Finding(
-                rule=rule,
-                raised=holds,
-                device=episode.anchor.device,
-                boot=episode.anchor.boot,
-                signal=episode.anchor.signal,
-                seq=anchor.seq,
-                code=code,
-                onset=episode.onset_ns,
-                onset_ns=episode.onset_ns,
-                value=float(value),
-                limit=float(limit),
-                evidence_ns=(episode.onset_ns, max(episode.onset_ns, anchor.ts_ns)),
-                sample_ns=anchor.ts_ns,
-                log_seq=anchor.log_seq,
-                log_ns=anchor.log_ns,
-                severe=severe,
-                details=details,
-            )
-        ]
+        return [episode.finding(rule, holds, anchor, code=code, limit=float(limit), details=details)]

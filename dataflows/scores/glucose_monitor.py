@@ -7,7 +7,7 @@ daily figures and raise nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ from dataflows.scores.glucose import Level, level, whole_mg_dl
 from dataflows.scores.glucose_events import JITTER_NS, SPAN_NS, Excursion, Run
 from dataflows.scores.glucose_rate import HORIZON_MIN, Rate, arrow
 from dataflows.scores.glucose_summary import DAY_NS, SUFFICIENT_DAYS, Day, summarise
+from dataflows.scores.kept import Kept
 from dataflows.scores.rows import score_row
 
 _MINUTE_NS = 60_000_000_000
@@ -83,8 +84,10 @@ class _State(msgspec.Struct, array_like=True):
     due_ns: int = 0
 
 
-class GlucoseMonitor:
+class GlucoseMonitor(Kept[_State]):
     """Glucose of one patient."""
+
+    _kind = _State
 
     def __init__(self) -> None:
         self._state = _State()
@@ -127,21 +130,6 @@ class GlucoseMonitor:
         else:
             self._state.armed = None
         return written
-
-    def state(self) -> Any:
-        """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
-
-    @classmethod
-    def from_state(cls, state: Any) -> Self:
-        """The monitor of a `state()`.
-
-        Raises:
-            ValueError: It is none.
-        """
-        monitor = cls()
-        monitor._state = msgspec.convert(state, _State)
-        return monitor
 
     def _device(self, name: str) -> _Device:
         devices = self._state.devices

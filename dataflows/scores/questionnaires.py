@@ -6,7 +6,6 @@ SpO2 within an hour. Answers that were uploaded late are scored and raise nothin
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, Self
 
 import msgspec
 
@@ -14,6 +13,7 @@ from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Finding, O
 from dataflows.scores.companion import Companion
 from dataflows.scores.episodes import Anchor, Episodes, usable
 from dataflows.scores.instruments import Instrument, Result, load, score
+from dataflows.scores.kept import Kept
 from dataflows.scores.rows import score_row
 
 _HOUR_NS = 3_600_000_000_000
@@ -46,8 +46,10 @@ class _State(msgspec.Struct, array_like=True):
     episodes: Episodes = msgspec.field(default_factory=Episodes)
 
 
-class Questionnaires:
+class Questionnaires(Kept[_State]):
     """Patient-reported outcomes of one patient."""
+
+    _kind = _State
 
     def __init__(self) -> None:
         self._state = _State()
@@ -116,21 +118,6 @@ class Questionnaires:
                 details={"last_answer_ns": track.anchor.ts_ns},
             )
         return found
-
-    def state(self) -> Any:
-        """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
-
-    @classmethod
-    def from_state(cls, state: Any) -> Self:
-        """The questionnaires of a `state()`.
-
-        Raises:
-            ValueError: It is none.
-        """
-        questionnaires = cls()
-        questionnaires._state = msgspec.convert(state, _State)
-        return questionnaires
 
     def _rise(
         self, instrument: Instrument, track: _Track, anchor: Anchor, result: Result

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, Self
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Finding, O
 from dataflows.scores.baseline import Baseline
 from dataflows.scores.charts import Charts
 from dataflows.scores.episodes import Anchor, Episodes, usable
+from dataflows.scores.kept import Kept
 from dataflows.scores.theil_sen import Slope, theil_sen
 
 _SECOND_NS = 1_000_000_000
@@ -108,12 +109,14 @@ class _State(msgspec.Struct, array_like=True):
     episodes: Episodes = msgspec.field(default_factory=Episodes)
 
 
-class Trends:
+class Trends(Kept[_State]):
     """Trends of one patient.
 
     Args:
         signals: What is followed; the shipped signals unless a site has its own.
     """
+
+    _kind = _State
 
     def __init__(self, signals: Sequence[Signal] | None = None) -> None:
         self._signals = {one.code: one for one in (load() if signals is None else signals)}
@@ -153,21 +156,6 @@ class Trends:
     def on_deadline(self, log_ns: int, context: Context) -> Sequence[Outcome]:
         """Nothing waits."""
         return []
-
-    def state(self) -> Any:
-        """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
-
-    @classmethod
-    def from_state(cls, state: Any, signals: Sequence[Signal] | None = None) -> Self:
-        """The trends of a `state()`.
-
-        Raises:
-            ValueError: It is none.
-        """
-        trends = cls(signals)
-        trends._state = msgspec.convert(state, _State)
-        return trends
 
     def _close(self, signal: Signal, track: _Track, anchor: Anchor, context: Context) -> list[Outcome]:
         """The slot is over: window, slope, charts, findings, and last the baseline, for the slots to come."""

@@ -1,7 +1,6 @@
 """One bad device does not delay other patients' alerts beyond a bound, even in the same partition."""
 
 import asyncio
-import json
 import threading
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bench.pipeline import alert_times
 from bench.traffic import Message, Ward
 from connectors.jetstream.connection import connect
 from dataflows.contracts import vitals_pb2 as pb
@@ -65,25 +65,6 @@ def reconnect(whole: Whole, ended: threading.Event, connections: list[int]) -> N
         connections[0] += 1
 
 
-def alerts(whole: Whole) -> list[tuple[dict[str, object], float]]:
-    """Body of each alert, and how long after its deciding message it was in ALERTS, in s."""
-
-    async def read() -> list[tuple[dict[str, object], float]]:
-        connection = await connect(whole.settings.nats, "test")
-        jetstream = connection.jetstream()
-        count = (await jetstream.stream_info("ALERTS")).state.messages
-        subscription = await jetstream.subscribe(">", stream="ALERTS", ordered_consumer=True)
-        found = []
-        for _ in range(count):
-            message = await subscription.next_msg(timeout=10)
-            body = json.loads(message.data)
-            found.append((body, message.metadata.timestamp.timestamp() - body["log_ns"] / 1e9))
-        await connection.close()
-        return found
-
-    return asyncio.run(read())
-
-
 def test_neighbours_alerts_stay_within_the_bound(nats_server, own_questdb, tmp_path):
     whole = Whole(nats_server, own_questdb, tmp_path, partitions=1)
     flow = whole.flow()
@@ -104,10 +85,10 @@ def test_neighbours_alerts_stay_within_the_bound(nats_server, own_questdb, tmp_p
     first_seq, last_seq = publish.stream_state("VITALS")[1:]
     until(lambda: flow.done_to() >= last_seq, 60)
     refused = Counter(body.decode().split(" ", 1)[0] for _, body in rejects(whole))
-    found = [(body, delay_s) for body, delay_s in alerts(whole) if body["patient"] != "bad"]
+    found = [delay_s for _, delay_s, patient in asyncio.run(alert_times(whole.settings)) if patient != "bad"]
     flow.stop()
     whole.close()
-    delays_s = np.array([delay_s for _, delay_s in found])
+    delays_s = np.array(found)
     print(f"{len(found)} alerts, p50 {np.median(delays_s):.3f} s, worst {delays_s.max():.3f} s", refused, connections)
     assert first_seq == 1
     assert len(found) > 10

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import websockets
 
-from connectors.api.access import digest
+from connectors.identity.registry import digest
 from connectors.jetstream.connection import connect
 from connectors.jetstream.streams import ensure_streams
 from dataflows.contracts import vitals_pb2 as pb
