@@ -71,18 +71,18 @@ generated: _module
     set -euo pipefail
     fresh=$(mktemp -d)
     trap 'rm -rf "$fresh"' EXIT
-    {{ bin }}/python -m grpc_tools.protoc -I . --python_out="$fresh" --pyi_out="$fresh" {{ proto_dir }}/vitals.proto
+    {{ bin }}/python -m grpc_tools.protoc -I . --python_out="$fresh" --pyi_out="$fresh" {{ proto_dir }}/*.proto
     {{ bin }}/vitals settings --markdown > "$fresh/settings.md"
     ok=true
-    for name in vitals_pb2.py vitals_pb2.pyi; do
-        diff -u {{ proto_dir }}/$name "$fresh/{{ proto_dir }}/$name" || { ok=false; echo "{{ proto_dir }}/$name is not what vitals.proto gives: run 'just proto'"; }
+    for name in vitals_pb2.py vitals_pb2.pyi ingest_pb2.py ingest_pb2.pyi; do
+        diff -u {{ proto_dir }}/$name "$fresh/{{ proto_dir }}/$name" || { ok=false; echo "{{ proto_dir }}/$name is not what the .proto gives: run 'just proto'"; }
     done
     diff -u docs/settings.md "$fresh/settings.md" || { ok=false; echo "docs/settings.md is not what the settings are: run 'just docs'"; }
     $ok && echo "generated files are current"
 
 # generate the Python code of the wire contract
 proto:
-    {{ bin }}/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. {{ proto_dir }}/vitals.proto
+    {{ bin }}/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. {{ proto_dir }}/*.proto
 
 # generate docs/settings.md
 docs: _module

@@ -171,16 +171,21 @@ class NotifySettings(BaseModel):
 
 
 class GatewaySettings(BaseModel):
-    """The HTTP gateway for devices and apps: `vitals gateway`."""
+    """The gateway for devices and apps, over HTTP and gRPC: `vitals gateway`."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs a certificate.")
     port: int = Field(8088, ge=0, le=65535, description="Port to listen on.")
-    tls_cert: Path | None = Field(None, description="Certificate of the listener.")
+    grpc_port: int = Field(0, ge=0, le=65535, description="Port of the gRPC listener; 0: none.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics, on loopback alone; 0: none.")
+    tls_cert: Path | None = Field(None, description="Certificate of the listeners.")
     tls_key: Path | None = Field(None, description="Key of the certificate.")
     max_body_bytes: int = Field(1 << 20, gt=0, description="Largest body of a request.")
     body_s: float = Field(10.0, gt=0, description="A body that takes longer is refused.")
     frames_per_s: float = Field(20.0, gt=0, description="Frames a second of a device.")
     burst_frames: int = Field(1000, ge=1, description="Frames of a device at once: a request holds no more.")
+    tenant_frames_per_s: float = Field(5000.0, gt=0, description="Frames a second of an organisation.")
+    tenant_burst_frames: int = Field(50_000, ge=1, description="Frames of an organisation at once.")
+    call_idle_s: float = Field(300.0, gt=0, description="A gRPC call without a frame for this long is ended.")
     connections: int = Field(1000, ge=1, description="Connections at once; more are answered 503.")
 
 

@@ -1,10 +1,12 @@
-"""`vitals gateway`: the way in over HTTP."""
+"""`vitals gateway`: the way in over HTTP and gRPC."""
 
 from typing import Annotated
 
 import typer
+from prometheus_client import start_http_server
 
 from connectors.cli.console import CliError, load_settings, say
+from connectors.local.ports import LOOPBACK
 from dataflows.settings import Settings
 
 
@@ -13,7 +15,7 @@ def gateway(
         int | None, typer.Option(min=0, max=65535, help="Port; default gateway.port.", show_default=False)
     ] = None,
 ) -> None:
-    """Serve POST /v1/frames, /v1/observations and /v1/questionnaires until Ctrl-C (docs/devices.md).
+    """Serve POST /v1/frames, /v1/observations, /v1/questionnaires, and gRPC, until Ctrl-C (docs/devices.md).
 
     A device's key comes from `vitals devices enrol --by http`.
     """
@@ -32,6 +34,15 @@ def gateway(
         app = application(settings)
     except UnsafeError as error:
         raise CliError(str(error)) from error
+    if door.grpc_port:
+        try:
+            import connectors.gateway.streaming  # noqa: F401, PLC0415  (an optional extra)
+        except ImportError as error:
+            message = f"{error.name} is missing: gateway.grpc_port needs the extra `grpc` (pip install 'vitals[grpc]')"
+            raise CliError(message) from error
+        say(f"gRPC at {door.host}:{door.grpc_port} (vitals.v1.Ingest/Upload)")
+    if door.metrics_port:
+        start_http_server(door.metrics_port, LOOPBACK)
     scheme = "https" if door.tls_cert else "http"
     say(f"gateway at {scheme}://{door.host}:{door.port}/v1 (description: /v1/openapi.json); Ctrl-C stops it")
     uvicorn.run(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 0.5
 _AUDIT_EVERY_S = 3600.0
 _WINDOW = 256
+
+Message = tuple[str, str, bytes]
+"""Subject, message id, payload."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,40 @@ def subject_for(frame: pb.Frame, origin: Origin) -> str:
     return f"vitals.v1.{origin.tenant}.{origin.patient}.{origin.device}.{signal}"
 
 
-def check(
-    validator: Validator, frames: Sequence[pb.Frame], origin: Origin, now_ns: int
-) -> list[tuple[str, str, bytes]]:
-    """Returns (subject, message id, payload) of frames that the flow will take.
+def check_one(
+    validator: Validator, frame: pb.Frame, payload: bytes, origin: Origin, *, now_ns: int, index: int = 0
+) -> Message | FieldError:
+    """Returns a frame as it is published, or why the flow would reject it.
+
+    Args:
+        validator: The flow's own.
+        frame: The frame.
+        payload: Its bytes, which are stored as they are.
+        origin: Who sends; decides the subject, whatever the frame says.
+        now_ns: Log time, as far as a door knows it.
+        index: Which frame of its request.
+    """
+    subject = subject_for(frame, origin)
+    messages = Messages.build([(subject.encode(), 1, now_ns, payload)])
+    _, rejects = validator.check(f"{origin.tenant}/{origin.patient}", messages)
+    for reject in rejects:
+        return FieldError(index=index, reason=reject.reason, detail=reject.detail)
+    return subject, message_id(frame), payload
+
+
+def check(validator: Validator, frames: Sequence[pb.Frame], origin: Origin, now_ns: int) -> list[Message]:
+    """Returns frames as they are published; all of them pass the flow's validator.
 
     Raises:
         RefusedError: At least one it would reject; says which and why.
     """
-    checked, errors = [], []
-    for index, frame in enumerate(frames):
-        subject, payload = subject_for(frame, origin), frame.SerializeToString()
-        messages = Messages.build([(subject.encode(), 1, now_ns, payload)])
-        _, rejects = validator.check(f"{origin.tenant}/{origin.patient}", messages)
-        errors += [FieldError(index=index, reason=reject.reason, detail=reject.detail) for reject in rejects]
-        checked.append((subject, message_id(frame), payload))
-    if errors:
+    checked = [
+        check_one(validator, frame, frame.SerializeToString(), origin, now_ns=now_ns, index=index)
+        for index, frame in enumerate(frames)
+    ]
+    if errors := [one for one in checked if isinstance(one, FieldError)]:
         raise invalid(errors)
-    return checked
+    return [one for one in checked if not isinstance(one, FieldError)]
 
 
 class Ingest:
@@ -136,7 +156,30 @@ class Ingest:
             RefusedError: One would be rejected (then none is stored), or JetStream does not answer (then some may be:
                 the same request again stores the others).
         """
-        messages = check(self._validator, frames, credential.origin, time.time_ns())
+        return await self._publish(check(self._validator, frames, credential.origin, time.time_ns()), credential, route)
+
+    async def store_each(
+        self, payloads: Sequence[bytes], credential: Credential, route: str
+    ) -> list[Stored | FieldError]:
+        """Publishes the frames that the flow would take; returns once JetStream has them, an answer for each frame.
+
+        Raises:
+            RefusedError: JetStream does not answer; some may be stored, and are duplicates when they come again.
+        """
+        now_ns = time.time_ns()
+        checked = [self._check_payload(payload, credential.origin, now_ns) for payload in payloads]
+        good = [one for one in checked if not isinstance(one, FieldError)]
+        stored = iter(await self._publish(good, credential, route) if good else [])
+        return [one if isinstance(one, FieldError) else next(stored) for one in checked]
+
+    def _check_payload(self, payload: bytes, origin: Origin, now_ns: int) -> Message | FieldError:
+        try:
+            frame = pb.Frame.FromString(payload)
+        except DecodeError:
+            return FieldError(index=0, reason="undecodable", detail="no vitals.v1 frame")
+        return check_one(self._validator, frame, payload, origin, now_ns=now_ns)
+
+    async def _publish(self, messages: Sequence[Message], credential: Credential, route: str) -> list[Stored]:
         client = self._client
         if client is None or not client.is_connected:
             raise _away(why="JetStream does not answer")

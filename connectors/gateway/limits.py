@@ -50,21 +50,22 @@ class _Bucket:
 
 
 class RateLimit:
-    """A bucket of frames a device; by the clock, for the door only: the flow has its own limit in log time.
+    """A bucket of frames a sender; by the clock, for the door only: the flow has its own limit in log time.
 
     Args:
+        sender: What is limited, for people: `this device`.
         per_s: Frames a second.
         burst: Frames at once.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_s, self._burst, self._clock = per_s, burst, clock
+    def __init__(self, sender: str, per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sender, self._per_s, self._burst, self._clock = sender, per_s, burst, clock
         self._buckets: dict[str, _Bucket] = {}
         self._swept_s = clock()
 
     def take(self, who: str, frames: int) -> None:
-        """Takes frames from a device's bucket.
+        """Takes frames from a sender's bucket.
 
         Raises:
             RefusedError: It has fewer; says when it will have enough. Nothing is taken then.
@@ -78,12 +79,17 @@ class RateLimit:
             raise RefusedError(413, "too_many", f"a request may hold {self._burst} frames, this one holds {frames}")
         if frames > bucket.tokens:
             wait_s = (frames - bucket.tokens) / self._per_s
-            detail = f"this device may send {self._per_s:g} frames a second, {self._burst} at once"
+            detail = f"{self._sender} may send {self._per_s:g} frames a second, {self._burst} at once"
             raise RefusedError(429, "over_rate", detail, retry_s=wait_s)
         bucket.tokens -= frames
 
+    def give(self, who: str, frames: int) -> None:
+        """Gives frames back that were taken and then refused for another reason."""
+        if (bucket := self._buckets.get(who)) is not None:
+            bucket.tokens = min(self._burst, bucket.tokens + frames)
+
     def _sweep(self, now: float) -> None:
-        """Forgets buckets that are full again, so that their number stays that of the devices that send."""
+        """Forgets buckets that are full again, so that their number stays that of the senders."""
         if now - self._swept_s > _IDLE_S:
             self._swept_s = now
             full_s = self._burst / self._per_s

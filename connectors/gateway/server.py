@@ -7,26 +7,23 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
-from prometheus_client import Counter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.gateway import fhir
-from connectors.gateway.ingest import Ingest
-from connectors.gateway.limits import RateLimit, read_body
+from connectors.gateway.admission import REQUESTS, Admission
+from connectors.gateway.limits import read_body
 from connectors.gateway.openapi import document
 from connectors.gateway.problems import RefusedError
 from connectors.gateway.translate import JSON, frames_of, json_of, numeric_frames, simple_readings
 from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin
-from dataflows.settings import Settings
+from dataflows.settings import GatewaySettings, Settings
 
 logger = logging.getLogger(__name__)
-REQUESTS = Counter("vitals_gateway_requests", "Requests by route and what became of them", ["route", "outcome"])
-FRAMES = Counter("vitals_gateway_frames", "Frames stored", ["route"])
 FHIR_JSON = "application/fhir+json"
 
 Translate = Callable[[str, bytes, Origin], list[pb.Frame]]
@@ -66,13 +63,12 @@ class Gateway:
     """What the routes share.
 
     Args:
-        settings: Limits, and where NATS is.
+        settings: Limits of a request.
+        admission: Who and what is let in.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings.gateway
-        self.ingest = Ingest(settings)
-        self._rate = RateLimit(settings.gateway.frames_per_s, settings.gateway.burst_frames)
+    def __init__(self, settings: GatewaySettings, admission: Admission) -> None:
+        self._settings, self._admission = settings, admission
 
     def route(self, name: str, translate: Translate) -> Route:
         """Returns the route `POST /v1/<name>`."""
@@ -81,10 +77,7 @@ class Gateway:
             try:
                 response = await self._take(request, name, translate)
             except RefusedError as error:
-                REQUESTS.labels(name, error.title).inc()
-                # The address and the reason; never the key, never the body.
-                address = request.client.host if request.client else "unknown"
-                logger.warning("gateway refused %s from %s: %s (%s)", name, address, error.title, error.status)
+                self._admission.refused(name, request.client.host if request.client else "unknown", error)
                 return error.response()
             REQUESTS.labels(name, "stored").inc()
             return response
@@ -93,18 +86,11 @@ class Gateway:
 
     async def _take(self, request: Request, name: str, translate: Translate) -> Response:
         # Whoever has no key costs no more than its headers: the body is read after the key is known.
-        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise RefusedError(401, "key_missing", "a key is needed: Authorization: Bearer KEY")
-        credential = self.ingest.identify(presented.strip())
+        credential = self._admission.identify(request.headers.get("authorization", ""))
         body = await read_body(request, self._settings.max_body_bytes, self._settings.body_s)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         frames = translate(content_type, body, credential.origin)
-        if not frames:
-            raise RefusedError(422, "empty", "the request holds nothing to store")
-        self._rate.take(credential.key, len(frames))
-        stored = await self.ingest.store(frames, credential, name)
-        FRAMES.labels(name).inc(len(stored))
+        stored = await self._admission.take(frames, credential, name)
         answer = {
             "stored": len(stored),
             "duplicates": sum(one.duplicate for one in stored),
@@ -114,7 +100,7 @@ class Gateway:
 
     async def health(self, _: Request) -> Response:
         """`GET /v1/health`: 200 when frames can be taken."""
-        ready = self.ingest.ready
+        ready = self._admission.ingest.ready
         return Response(msgspec.json.encode({"ready": ready}), 200 if ready else 503, media_type=JSON)
 
 
@@ -123,24 +109,30 @@ async def _openapi(_: Request) -> Response:
 
 
 def application(settings: Settings) -> Starlette:
-    """Returns the gateway's application.
+    """Returns the gateway's application; with `gateway.grpc_port` it listens for gRPC as long as it runs.
 
     Raises:
         UnsafeError: It would listen beyond loopback without TLS.
     """
-    if settings.gateway.host not in LOOPBACK_HOSTS and not (settings.gateway.tls_cert and settings.gateway.tls_key):
+    door = settings.gateway
+    if door.host not in LOOPBACK_HOSTS and not (door.tls_cert and door.tls_key):
         message = (
-            f"gateway.host {settings.gateway.host} is not loopback: keys would travel in clear. Name a certificate in "
+            f"gateway.host {door.host} is not loopback: keys would travel in clear. Name a certificate in "
             "gateway.tls_cert and tls_key (`vitals certs`), or put a TLS proxy before it on this machine"
         )
         raise UnsafeError(message)
-    gateway = Gateway(settings)
+    admission = Admission(settings)
+    gateway = Gateway(door, admission)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.gateway = gateway
-        task = asyncio.create_task(gateway.ingest.run())
-        yield
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(admission.ingest.run())
+        async with contextlib.AsyncExitStack() as stack:
+            if door.grpc_port:
+                from connectors.gateway.streaming import streaming  # noqa: PLC0415  (an optional extra)
+
+                await stack.enter_async_context(streaming(admission, door))
+            yield
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 
+import grpc
 import httpx
 import pytest
 import uvicorn
@@ -21,8 +24,8 @@ class Served:
     """A gateway; `settings` names its NATS."""
 
     def __init__(self, settings, **gateway):
-        (self.port,) = free_ports(1)
-        door = GatewaySettings(port=self.port, **gateway)
+        self.port, self.grpc_port = free_ports(2)
+        door = GatewaySettings(port=self.port, grpc_port=self.grpc_port, **gateway)
         self.settings = with_gateway_credentials(settings.model_copy(update={"gateway": door}))
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -44,6 +47,12 @@ class Served:
     def __exit__(self, *_):
         self._server.should_exit = True
         self._thread.join(10)
+
+    @contextlib.contextmanager
+    def channel(self, **options):
+        options = [(f"grpc.{name}", value) for name, value in options.items()]
+        with grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}", options=options) as channel:
+            yield channel
 
     def client(self, key):
         return httpx.Client(base_url=f"{self.url}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=20)
@@ -95,3 +104,14 @@ def log(behind):
         return asyncio.run(run())
 
     return read
+
+
+def gateway_command(settings, **gateway):
+    """Command line and environment of `vitals gateway` on a locked stack."""
+    values = {
+        "VITALS_NATS__URL": settings.nats.url,
+        "VITALS_QUESTDB__ENABLED": "false",
+        "VITALS_STACK__SECURITY": "true",
+        "VITALS_STACK__DATA_DIR": str(settings.stack.data_dir),
+    } | {f"VITALS_GATEWAY__{name.upper()}": str(value) for name, value in gateway.items()}
+    return [sys.executable, "-m", "connectors.cli", "gateway"], os.environ | values

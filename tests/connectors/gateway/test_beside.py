@@ -3,10 +3,12 @@
 import asyncio
 import threading
 
+import grpc
 import httpx
 import pytest
 
 from dataflows.contracts.frames import Origin, message_id
+from tests.connectors.gateway.grpc_client import upload
 from tests.connectors.gateway.test_frames import frames
 from tests.connectors.identity.mqtt import MqttDevice
 
@@ -54,14 +56,28 @@ def over_http(served, device, stop):
     return refused
 
 
+def over_grpc(served, device, stop):
+    forged, refused = frames("hostile-victim")[0].SerializeToString(), 0
+    with served.channel() as channel:
+        while not stop.is_set():
+            refused += sum(bool(ack.reason) for ack in upload(channel, device.secret, [forged, b"\xff" * 1000, b""]))
+            try:
+                list(upload(channel, device.secret, [b"\0" * (1 << 20)]))
+            except grpc.RpcError:
+                refused += 1
+    return refused
+
+
 def test_a_normal_device_loses_nothing(behind, served, log):
     good = behind.enrol(Origin("hostile-beside", "d"))
     attackers = {by: behind.enrol(Origin("hostile", "d"), by=by) for by in ("nats", "mqtt", "http")}
+    attackers["grpc"] = attackers["http"]
     stop, tried = threading.Event(), {}
     acts = {
         "nats": lambda: over_nats(behind, attackers["nats"], stop),
         "mqtt": lambda: over_mqtt(behind, attackers["mqtt"], stop),
         "http": lambda: over_http(served, attackers["http"], stop),
+        "grpc": lambda: over_grpc(served, attackers["grpc"], stop),
     }
     threads = [threading.Thread(target=lambda by=by: tried.update({by: acts[by]()})) for by in acts]
     for thread in threads:
