@@ -23,6 +23,7 @@ from report import percentile, publish
 from traffic import NS, Ward, fill, publisher
 
 from connectors.jetstream.connection import connect
+from connectors.jetstream.history import bounds, messages
 from connectors.local.flow import FlowProcess, settings_environment
 from connectors.local.own import own_stack
 from connectors.local.ports import free_ports
@@ -90,14 +91,9 @@ async def alert_times(settings: Settings) -> list[tuple[float, float, str]]:
     A decision is the arrival of the deciding message, or a deadline that passes: then a tick has to come first.
     """
     connection = await connect(settings.nats, "bench")
-    jetstream = connection.jetstream()
-    last = (await jetstream.stream_info(settings.streams.alerts)).state.last_seq
-    subscription = await jetstream.subscribe("alerts.v1.>", ordered_consumer=True)
+    stream = settings.streams.alerts
     times: list[tuple[float, float, str]] = []
-    found = 0
-    while found < last:
-        message = await subscription.next_msg(timeout=10)
-        found = message.metadata.sequence.stream
+    async for message in messages(connection, stream, *await bounds(connection, stream), "alerts.v1.>"):
         body, alert_s = json.loads(message.data), message.metadata.timestamp.timestamp()
         times.append((alert_s, alert_s - body["log_ns"] / 1e9, body["patient"]))
     await connection.close()

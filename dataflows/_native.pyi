@@ -13,6 +13,7 @@ __all__ = [
     "Desaturation",
     "DesaturationDetector",
     "Detection",
+    "FencedError",
     "Hrv",
     "Items",
     "JetStreamError",
@@ -880,6 +881,9 @@ class LostRangeError(JetStreamError):
 class PublishError(JetStreamError):
     """A message was refused or not acknowledged in time."""
 
+class FencedError(PublishError):
+    """A message was refused because its fence is not the last one: another writer has taken its place."""
+
 @final
 class NatsOptions:
     """Where NATS is and how to get in.
@@ -998,6 +1002,7 @@ class Publisher:
         """Publishes (subject, headers, payload) in order and returns their stream sequences once all are acknowledged.
 
         Raises:
+            FencedError: A message expected another last sequence of a subject; others may be stored.
             PublishError: A message was refused or not acknowledged in time; others may be stored.
             JetStreamError: The connection broke; some may be stored.
         """
@@ -1005,6 +1010,12 @@ class Publisher:
         """(sequence, header Nats-Msg-Id, header `tag`) of what the stream holds from a sequence to its present end.
 
         An absent header is an empty string.
+
+        Raises:
+            JetStreamError: The stream cannot be read.
+        """
+    def last_on(self, stream: str, subject: str) -> int:
+        """Sequence of the last message on a subject of a stream; 0 when it holds none.
 
         Raises:
             JetStreamError: The stream cannot be read.

@@ -122,8 +122,8 @@ async def _outcome(settings: Settings) -> tuple[list[dict[str, object]], int]:
     """Alerts as published, and how many messages were rejected."""
     async with nats_client(settings, "vitals demo") as client:
         messages = await alerts_command.read(client, settings, "alerts.v1.>")
-        rejected = await client.jetstream().stream_info(settings.streams.rejected)
-        return [json.loads(message.data) for message in messages], rejected.state.messages
+        info = await client.jetstream().stream_info(settings.streams.rejected, subjects_filter="rejected.v1.>")
+        return [json.loads(message.data) for message in messages], sum((info.state.subjects or {}).values())
 
 
 def show_rows(reader: QuestDBReader) -> None:

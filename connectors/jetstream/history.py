@@ -9,6 +9,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
 from nats.js.errors import NotFoundError
 
+from connectors.jetstream.streams import FENCE
+
 _WAIT_S = 10.0
 
 
@@ -23,7 +25,7 @@ async def bounds(client: Client, stream: str) -> tuple[int, int]:
 
 
 async def messages(client: Client, stream: str, first: int, last: int, subject: str = ">") -> AsyncIterator[Msg]:
-    """Yields what a stream holds between two sequence numbers, both included.
+    """Yields what a stream holds between two sequence numbers, both included; without the fences of its writers.
 
     Raises:
         HistoryError: The server stopped sending.
@@ -52,7 +54,8 @@ async def messages(client: Client, stream: str, first: int, last: int, subject: 
                 raise HistoryError(text) from None
             if message.metadata.sequence.stream > last:
                 return
-            yield message
+            if not message.subject.startswith(f"{FENCE}."):
+                yield message
             if message.metadata.sequence.stream == last or message.metadata.num_pending == 0:
                 return
     finally:

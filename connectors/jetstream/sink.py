@@ -11,7 +11,8 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from prometheus_client import Counter, Histogram
 
 from connectors.jetstream.connection import native_options
-from dataflows._native import Publisher
+from connectors.jetstream.streams import FENCE
+from dataflows._native import FencedError, Publisher, PublishError
 from dataflows.monitor.state import refusing
 from dataflows.settings import NatsSettings
 
@@ -50,13 +51,18 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
     Its state is the stream's creation time and a sequence number before which nothing will be written again. After a
     restart the flow writes again what followed its last durable epoch; what the stream holds since then is looked up by
     message id and left out, so neither the length of the outage nor the dedupe window matters.
+
+    Before it looks, it raises a fence: a message on a subject of its own, whose sequence number every message that it
+    writes expects to be the last on that subject. What a killed predecessor had sent and the server has not read yet
+    carries an older fence and is refused, so nothing can arrive behind the look.
     """
 
     def __init__(
         self, publisher: Publisher, stream: str, step_id: str, partition: str, resume_state: bytes | None
     ) -> None:
-        self._publisher = publisher
+        self._publisher, self._stream = publisher, stream
         self._writer = f"{step_id}/{partition}"
+        self._fence_subject = f"{FENCE}.{partition.replace('/', '.')}"
         self._ack_seconds = ACK_SECONDS.labels(step_id, partition)
         self._published, self._present = (WRITTEN.labels(step_id, partition, what) for what in ("published", "present"))
         self._created_ns, first_seq, last_seq = publisher.stream_state(stream)
@@ -74,6 +80,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 from_seq = seen + 1
             else:
                 logger.error("%s: stream %s was deleted and created anew, its messages are gone", self._writer, stream)
+        self._fence = self._last_seq = self._raise_fence()
         self._present_ids: set[str] = set()
         self._held: dict[str, int] = {}
         for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER):
@@ -82,13 +89,24 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 if writer == self._writer:
                     self._held[message_id] = seq
         logger.info("%s: stream %s holds %d messages since the recovery state", self._writer, stream, len(self._held))
-        self._last_seq = last_seq
         self._hold_until = time.monotonic() + _HOLD_BACK_S
+
+    def _raise_fence(self) -> int:
+        try:
+            (fence,) = self._publisher.publish_all([(self._fence_subject, [], b"")])
+        except PublishError as error:
+            message = (
+                f"{self._writer}: stream {self._stream} takes no fence ({error}): it is full, or it was made by an "
+                f"older version: add the subject {FENCE}.{self._stream}.* to it"
+            )
+            raise PublishError(message) from error
+        return fence
 
     def write_batch(self, values: list[OutMessage]) -> None:
         """Publishes and returns once everything is acknowledged.
 
         Raises:
+            FencedError: Another flow has taken this writer's place: this one must stop.
             PublishError: A message was refused or not acknowledged in time: the flow must stop.
             JetStreamError: The connection broke.
         """
@@ -102,16 +120,32 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 fresh.append(value)
         self._present.inc(len(values) - len(fresh))
         if fresh:
-            sequences = self._publisher.publish_all([self._outgoing(value) for value in fresh])
-            self._last_seq = max(self._last_seq, *sequences)
-            self._published.inc(len(fresh))
+            self._publish(fresh)
         self._ack_seconds.observe(time.perf_counter() - started)
+
+    def _publish(self, fresh: list[OutMessage]) -> None:
+        try:
+            sequences = self._publisher.publish_all([self._outgoing(value) for value in fresh])
+        except FencedError as error:
+            if self._publisher.last_on(self._stream, self._fence_subject):
+                message = f"{self._writer}: another flow writes to stream {self._stream} in this one's place: {error}"
+                raise FencedError(message) from error
+            # Nobody took over: retention removed the fence, as a flood of messages or a year of quiet can.
+            self._fence = self._raise_fence()
+            there = {message_id for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1)}
+            sequences = self._publisher.publish_all(
+                [self._outgoing(value) for value in fresh if value.message_id not in there]
+            )
+        self._last_seq = max(self._last_seq, self._fence, *sequences)
+        self._published.inc(len(fresh))
 
     def _outgoing(self, value: OutMessage) -> tuple[str, Sequence[tuple[str, str]], bytes]:
         headers = [
             ("Nats-Msg-Id", value.message_id),
             ("Vitals-Published-Ns", str(time.time_ns())),
             (WRITER, self._writer),
+            ("Nats-Expected-Last-Subject-Sequence", str(self._fence)),
+            ("Nats-Expected-Last-Subject-Sequence-Subject", self._fence_subject),
             *value.headers,
         ]
         return value.subject, headers, value.payload
@@ -171,7 +205,7 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
         """Connects and looks up what the stream holds since the recovery state.
 
         Raises:
-            JetStreamError: No server or no such stream.
+            JetStreamError: No server, no such stream, or a stream without the subject for fences.
             StateRefusedError: The recovery state cannot be read.
         """
         publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))

@@ -14,6 +14,8 @@ from dataflows._native import tick_token
 from dataflows.settings import Settings
 
 LOG_TIME = "vitals.log_time"
+FENCE = "fence"
+"""Root of the subjects `fence.<stream>.<writer>`: a stream that a flow writes holds the fences of its writers."""
 PARTITIONS = "vitals.partitions"
 """Metadata of VITALS: what log time is, and into how many partitions the stream maps its subjects."""
 
@@ -73,10 +75,12 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
         sources=[StreamSource(name=streams.ticks, filter_subject="vp.>")] if ticking else None,
         metadata={LOG_TIME: streams.log_time, PARTITIONS: str(streams.partitions)},
     )
-    alerts = config(streams.alerts, ["alerts.v1.>"], max_age=streams.alerts_max_age_h * 3600)
+    alerts = config(
+        streams.alerts, ["alerts.v1.>", f"{FENCE}.{streams.alerts}.*"], max_age=streams.alerts_max_age_h * 3600
+    )
     rejected = config(
         streams.rejected,
-        ["rejected.v1.>"],
+        ["rejected.v1.>", f"{FENCE}.{streams.rejected}.*"],
         max_age=streams.rejected_max_age_h * 3600,
         max_bytes=streams.rejected_max_bytes,
     )

@@ -8,7 +8,7 @@ from bench.traffic import NS
 from connectors.questdb.http import QuestDBHttp
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, message_id, subject_of
-from tests.faults.ground import Fault, Ground
+from tests.faults.ground import REJECTS, Fault, Ground
 from tests.waiting import until
 
 NOTHING = "nothing lost, nothing twice"
@@ -82,15 +82,21 @@ def fill_disk(ground: Ground) -> None:
 
 
 def free_disk(ground: Ground) -> None:
-    """Room again; a table that met the full disk is suspended until somebody resumes it."""
+    """Room again; a table that met the full disk is suspended until somebody resumes it.
+
+    The database may suspend one more table a moment later, for a write that failed before there was room.
+    """
     resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    resume_all(ground)
+    until(lambda: all_applied(ground), 60, poll_s=0.2)
 
 
-def resume_all(ground: Ground) -> None:
-    for state in ground.questdb.reader.health():
+def all_applied(ground: Ground) -> bool:
+    """Resumes what is suspended; true when no table holds rows back."""
+    health = ground.questdb.reader.health()
+    for state in health:
         if state.suspended:
             QuestDBHttp(ground.questdb.settings).execute(f"ALTER TABLE {state.table} RESUME WAL")
+    return not any(state.suspended or state.pending_transactions for state in health)
 
 
 def slow_questdb(ground: Ground) -> None:
@@ -183,7 +189,7 @@ def has_no_room(ground: Ground) -> bool:
 
 def rejects(ground: Ground) -> bool:
     """Messages went to REJECTED."""
-    return ground.last_of("REJECTED") > ground.rejected_before
+    return ground.last_of("REJECTED", REJECTS) > ground.rejected_before
 
 
 FLOW = (

@@ -194,18 +194,18 @@ class Ground:
 
     def break_with(self, fault: "Fault") -> None:
         """Injects, waits until it bites, holds, heals."""
-        self.spilled_before, self.rejected_before = self.last_of("SPILL"), self.last_of("REJECTED")
+        self.spilled_before, self.rejected_before = self.last_of("SPILL"), self.last_of("REJECTED", REJECTS)
         self.restarts_before = self.flow.total_restarts
         fault.inject(self)
         until(lambda: fault.bites(self), 60, poll_s=0.05)
         threading.Event().wait(fault.hold_s)
         fault.heal(self)
 
-    def last_of(self, stream: str) -> int:
-        """Last sequence of a stream."""
+    def last_of(self, stream: str, subject: str = "") -> int:
+        """Last sequence of a stream, or of what it holds on a subject."""
         publisher = self.whole.publisher()
         try:
-            return publisher.stream_state(stream)[2]
+            return publisher.last_on(stream, subject) if subject else publisher.stream_state(stream)[2]
         finally:
             publisher.close()
 
@@ -244,6 +244,9 @@ def nothing(_: Ground) -> None:
 def at_once(_: Ground) -> bool:
     """Bites as soon as it is injected, by its nature."""
     return True
+
+
+REJECTS = "rejected.v1.>"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_every_message_is_stored_or_rejected_exactly_once(nats_server, own_quest
     reader = whole.questdb.reader
     until(lambda: _settled(sent, flow), 120, poll_s=0.5)
     became = _became(flow)
-    until(lambda: publish.stream_state("REJECTED")[2] == became["rejected"], 60)
+    until(lambda: len(whole.messages("REJECTED")) == became["rejected"], 60, poll_s=1.0)
     whole.wait_for_waveforms(4 * seconds, flow)
     flow.stop()
     whole.close()

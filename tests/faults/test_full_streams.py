@@ -114,18 +114,19 @@ def test_a_log_that_refuses_new_messages_loses_none_that_it_acknowledged(whole):
 
 def test_full_alerts_stop_the_flow_until_there_is_room_and_lose_nothing(whole):
     ward = Ward(8, time.time_ns() - 300 * 10**9)
-    change(whole, "ALERTS", max_msgs=3, discard=DiscardPolicy.NEW)
+    room = 7  # for fences and alerts
+    change(whole, "ALERTS", max_msgs=room, discard=DiscardPolicy.NEW)
     flow = whole.flow()
     last = publish(whole, ward, range(60))
     until(lambda: any("the flow died" in line for line in flow.said), 60)
-    assert len(whole.messages("ALERTS")) == 3
+    assert 0 < len(whole.messages("ALERTS")) < room
     assert flow.done_to() < last
     change(whole, "ALERTS", max_msgs=-1, discard=DiscardPolicy.OLD)
     until(lambda: flow.done_to() >= last, 90, poll_s=0.1)
     whole.wait_for_waveforms(8 * 60, flow)
     flow.stop()
     alerts = whole.messages("ALERTS")
-    assert len(alerts) == whole.questdb.reader.count("alerts") > 3
+    assert len(alerts) == whole.questdb.reader.count("alerts") >= room
     assert doubles(alerts) == []
     assert totals(whole)["lost"] == 0
 

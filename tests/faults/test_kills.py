@@ -24,9 +24,9 @@ class AlertTrigger(threading.Thread):
 
     def run(self) -> None:
         watch = self._whole.publisher()
-        seen = watch.stream_state("ALERTS")[2]
+        seen = watch.last_on("ALERTS", "alerts.v1.>")
         while self.kills_in_epoch < self._wanted and not self.ended.wait(0.01):
-            last = watch.stream_state("ALERTS")[2]
+            last = watch.last_on("ALERTS", "alerts.v1.>")
             if last > seen:
                 self._flow.kill()
                 self.kills_in_epoch += 1

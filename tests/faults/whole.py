@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from connectors.jetstream.connection import connect, native_options
+from connectors.jetstream.history import bounds, messages
 from connectors.jetstream.streams import ensure_streams
 from connectors.local.recovery import RecoveryStore
 from connectors.local.supervisor import Supervisor
@@ -62,15 +63,10 @@ class Whole:
 
         async def read() -> list[tuple[str, bytes]]:
             connection = await connect(self.settings.nats, "test")
-            jetstream = connection.jetstream()
-            state = (await jetstream.stream_info(stream)).state
             found = []
-            if state.messages:
-                subscription = await jetstream.subscribe(">", stream=stream, ordered_consumer=True)
-                while len(found) < state.messages:
-                    message = await subscription.next_msg(timeout=10)
-                    headers = message.headers or {}
-                    found.append((headers.get("Nats-Msg-Id", ""), message.subject.encode() + b" " + message.data))
+            async for message in messages(connection, stream, *await bounds(connection, stream)):
+                headers = message.headers or {}
+                found.append((headers.get("Nats-Msg-Id", ""), message.subject.encode() + b" " + message.data))
             await connection.close()
             return found
 

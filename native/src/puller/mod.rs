@@ -36,6 +36,9 @@ pub enum PullerError {
     /// A publish was refused or not acknowledged.
     #[error("{0}")]
     Publish(String),
+    /// A publish was refused because its fence is not the last one of its subject.
+    #[error("{0}")]
+    Fenced(String),
     /// The recovery state cannot be read.
     #[error("state of the partition: {0}")]
     State(String),

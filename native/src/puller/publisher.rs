@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -85,7 +85,7 @@ impl Publisher {
             pending.push((subject.clone(), sent.map_err(|error| refused(&subject, &error))?));
         }
         for (subject, acknowledgement) in pending {
-            let acknowledgement = acknowledgement.await.map_err(|error| refused(&subject, &error))?;
+            let acknowledgement = acknowledgement.await.map_err(|error| unacknowledged(&subject, &error))?;
             sequences.push(acknowledgement.sequence);
         }
         Ok(())
@@ -145,6 +145,18 @@ impl Publisher {
         })
     }
 
+    /// Sequence number of the last message on a subject of a stream; 0 when it holds none.
+    pub fn last_on(&self, stream: &str, subject: &str) -> Result<u64, PullerError> {
+        self.run(async {
+            let found = self.link.jetstream.get_stream(stream).await.map_err(|error| unread(stream, &error))?;
+            match found.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => Ok(message.sequence),
+                Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(0),
+                Err(error) => Err(unread(stream, &error)),
+            }
+        })
+    }
+
     /// Creation time (ns since 1970), first and last sequence number of a stream.
     pub fn stream_state(&self, stream: &str) -> Result<(i64, u64, u64), PullerError> {
         let info = self.run(self.info(stream))?;
@@ -177,6 +189,13 @@ impl Publisher {
 
 fn refused(subject: &str, error: &impl ToString) -> PullerError {
     PullerError::Publish(format!("publish to {subject} failed: {}", error.to_string()))
+}
+
+fn unacknowledged(subject: &str, error: &PublishError) -> PullerError {
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => PullerError::Fenced(format!("publish to {subject} failed: {error}")),
+        _ => refused(subject, error),
+    }
 }
 
 fn unread(stream: &str, error: &impl ToString) -> PullerError {

@@ -32,6 +32,12 @@ create_exception!(
     JetStreamError,
     "A message was refused or not acknowledged in time."
 );
+create_exception!(
+    dataflows._native,
+    FencedError,
+    PublishError,
+    "A message was refused because its fence is not the last one: another writer has taken its place."
+);
 
 impl From<PullerError> for PyErr {
     fn from(error: PullerError) -> Self {
@@ -40,6 +46,7 @@ impl From<PullerError> for PyErr {
             PullerError::Broken(_) => JetStreamError::new_err(words),
             PullerError::LostRange(_) => LostRangeError::new_err(words),
             PullerError::Publish(_) => PublishError::new_err(words),
+            PullerError::Fenced(_) => FencedError::new_err(words),
             PullerError::State(_) => PyValueError::new_err(words),
         }
     }
@@ -253,6 +260,10 @@ impl Publisher {
         Ok(stored.into_iter().map(|stored| (stored.seq, stored.message_id, stored.tag)).collect())
     }
 
+    fn last_on(&self, py: Python<'_>, stream: &str, subject: &str) -> PyResult<u64> {
+        self.with(py, |publisher| publisher.last_on(stream, subject))
+    }
+
     fn stream_state(&self, py: Python<'_>, stream: &str) -> PyResult<(i64, u64, u64)> {
         self.with(py, |publisher| publisher.stream_state(stream))
     }
@@ -295,6 +306,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("JetStreamError", module.py().get_type::<JetStreamError>())?;
     module.add("LostRangeError", module.py().get_type::<LostRangeError>())?;
     module.add("PublishError", module.py().get_type::<PublishError>())?;
+    module.add("FencedError", module.py().get_type::<FencedError>())?;
     module.add_class::<NatsOptions>()?;
     module.add_class::<Puller>()?;
     module.add_class::<Publisher>()?;

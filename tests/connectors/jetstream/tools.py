@@ -61,6 +61,11 @@ def ticks(entries):
     return [(seq, log_ns) for subject, seq, log_ns, _ in entries if not subject]
 
 
+def alerts_in(admin):
+    """How many alerts ALERTS holds."""
+    return sum((admin.info("ALERTS", subjects_filter="alerts.v1.>").state.subjects or {}).values())
+
+
 class Admin:
     """nats-py for what the flow never does: purging, deleting, looking at single messages."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from bench.traffic import Ward
 from connectors.jetstream.connection import connect, native_options
+from connectors.jetstream.history import bounds, messages
 from connectors.local.flow import settings_environment
 from connectors.local.ports import free_ports
 from connectors.local.process import start_time
@@ -87,9 +88,7 @@ def running(server, folder, **options):
 def alerts_of(settings):
     async def read():
         connection = await connect(settings.nats, "test")
-        jetstream = connection.jetstream()
-        state = (await jetstream.stream_info("ALERTS")).state
-        found = [await jetstream.get_msg("ALERTS", seq) for seq in range(1, state.last_seq + 1)]
+        found = [message async for message in messages(connection, "ALERTS", *await bounds(connection, "ALERTS"))]
         await connection.close()
         return found
 

@@ -1,0 +1,77 @@
+"""A writer's fence: what a predecessor sent and the server reads late is refused, and a lost fence is raised again."""
+
+import pytest
+
+from connectors.jetstream import JetStreamSink, OutMessage, ensure_streams
+from connectors.jetstream.sink import WRITER
+from dataflows._native import FencedError, JetStreamError
+from tests.connectors.jetstream.tools import alerts_in, open_publisher
+
+pytestmark = pytest.mark.services
+
+
+def alert(n):
+    return OutMessage("alerts.v1.main.p1.asystole", b"%d" % n, f"id{n}")
+
+
+@pytest.fixture
+def settings(nats_server):
+    # So short a window of ids cannot be what saves us.
+    settings = nats_server.settings(dedupe_window_s=0.1)
+    ensure_streams(settings)
+    return settings
+
+
+@pytest.fixture
+def writer(settings):
+    """Makes writers of one partition; what they had is their predecessor's state."""
+    made = []
+
+    def make(state=None):
+        made.append(JetStreamSink(settings.nats, "ALERTS").build_part("flow.alerts", "ALERTS/0", state))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_a_predecessor_is_refused_in_words_once_its_successor_has_looked(writer, admin):
+    old = writer()
+    old.write_batch([alert(1)])
+    new = writer(old.snapshot())
+    with pytest.raises(FencedError, match=r"flow\.alerts/ALERTS/0: another flow writes to stream ALERTS"):
+        old.write_batch([alert(2)])
+    assert alerts_in(admin) == 1
+    new.write_batch([alert(2), alert(3)])
+    assert alerts_in(admin) == 3
+
+
+def test_writers_of_other_partitions_are_not_fenced(settings, writer, admin):
+    first = writer()
+    other = JetStreamSink(settings.nats, "ALERTS").build_part("flow.alerts", "ALERTS/1", None)
+    first.write_batch([alert(1)])
+    other.write_batch([alert(2)])
+    first.write_batch([alert(3)])
+    other.close()
+    assert alerts_in(admin) == 3
+
+
+def test_a_fence_that_retention_removed_is_raised_again_and_nothing_is_written_twice(settings, writer, admin):
+    sink = writer()
+    sink.write_batch([alert(1)])
+    admin(admin.js.purge_stream("ALERTS", subject="fence.ALERTS.0"))
+    # As if the fence had gone between two messages of one batch: the first of them is stored already.
+    publisher = open_publisher(settings)
+    publisher.publish_all([(alert(2).subject, [("Nats-Msg-Id", "id2"), (WRITER, "flow.alerts/ALERTS/0")], b"2")])
+    sink.write_batch([alert(2), alert(3)])
+    sink.write_batch([alert(4)])
+    assert alerts_in(admin) == 4
+
+
+def test_a_stream_without_room_for_fences_is_named(writer, admin):
+    config = admin.info("ALERTS").config
+    config.subjects = ["alerts.v1.>"]
+    admin(admin.js.update_stream(config))
+    with pytest.raises(JetStreamError, match=r"stream ALERTS takes no fence.*add the subject fence\.ALERTS\.\*"):
+        writer()
