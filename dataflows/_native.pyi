@@ -1020,6 +1020,12 @@ class Publisher:
         Raises:
             JetStreamError: The stream cannot be read.
         """
+    def replicas(self, stream: str) -> int:
+        """How many servers keep a copy of a stream.
+
+        Raises:
+            JetStreamError: The stream cannot be read.
+        """
     def stream_state(self, stream: str) -> tuple[int, int, int]:
         """Creation time (ns since 1970), first and last sequence of a stream.
 

@@ -78,6 +78,43 @@ class NatsServer:
         os.kill(self._process.pid, signal.SIGCONT)
 
 
+class NatsCluster:
+    """Three nats-servers that replicate their streams, their data under `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ports, routes = free_ports(3), free_ports(3)
+        self.url = ",".join(f"nats://127.0.0.1:{port}" for port in self.ports)
+        listed = ",".join(f"nats://127.0.0.1:{port}" for port in routes)
+        self._processes = []
+        for n, (port, route) in enumerate(zip(self.ports, routes, strict=True)):
+            home = folder / f"n{n}"
+            home.mkdir(parents=True)
+            command = [str(nats_server_binary()), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(home)]
+            command += ["--server_name", f"n{n}", "--cluster_name", "tests", "--routes", listed]
+            command += ["--cluster", f"nats://127.0.0.1:{route}"]
+            self._processes.append(ServerProcess("NATS", command, home / "nats.log", home / "nats.pid"))
+
+    def settings(self) -> Settings:
+        """Settings for it: every stream has three replicas."""
+        small = {"vitals_max_bytes": 1 << 30, "rejected_max_bytes": 1 << 28, "spill_max_bytes": 1 << 28}
+        return Settings(nats=NatsSettings(url=self.url), streams=StreamSettings.model_validate(small | {"replicas": 3}))
+
+    def start(self) -> "NatsCluster":
+        """Starts the servers."""
+        for process in self._processes:
+            process.start()
+        return self
+
+    def kill(self, n: int) -> None:
+        """Ends one server with SIGKILL."""
+        self._processes[n].kill()
+
+    def stop(self) -> None:
+        """Stops all of them."""
+        for process in self._processes:
+            process.stop()
+
+
 class QuestDB:
     """A QuestDB server with its data in `directory`; keeps its ports over a restart."""
 

@@ -80,14 +80,18 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 from_seq = seen + 1
             else:
                 logger.error("%s: stream %s was deleted and created anew, its messages are gone", self._writer, stream)
+        # A replicated stream takes no second message that expects the same fence while the first is on its way to the
+        # other servers (nats-server 2.15.1 refuses it), so there each waits for the one before.
+        self._one_by_one = publisher.replicas(stream) > 1
         self._fence = self._last_seq = self._raise_fence()
         self._present_ids: set[str] = set()
         self._held: dict[str, int] = {}
         for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER):
-            if message_id:
-                self._present_ids.add(message_id)
-                if writer == self._writer:
-                    self._held[message_id] = seq
+            if not message_id or (writer != self._writer and writer.startswith(f"{step_id}/")):
+                continue  # a key has one writer for ever: what its neighbours wrote need not be kept in memory
+            self._present_ids.add(message_id)
+            if writer == self._writer:
+                self._held[message_id] = seq
         logger.info("%s: stream %s holds %d messages since the recovery state", self._writer, stream, len(self._held))
         self._hold_until = time.monotonic() + _HOLD_BACK_S
 
@@ -125,7 +129,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
 
     def _publish(self, fresh: list[OutMessage]) -> None:
         try:
-            sequences = self._publisher.publish_all([self._outgoing(value) for value in fresh])
+            sequences = self._send(fresh)
         except FencedError as error:
             if self._publisher.last_on(self._stream, self._fence_subject):
                 message = f"{self._writer}: another flow writes to stream {self._stream} in this one's place: {error}"
@@ -133,11 +137,15 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
             # Nobody took over: retention removed the fence, as a flood of messages or a year of quiet can.
             self._fence = self._raise_fence()
             there = {message_id for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1)}
-            sequences = self._publisher.publish_all(
-                [self._outgoing(value) for value in fresh if value.message_id not in there]
-            )
+            sequences = self._send([value for value in fresh if value.message_id not in there])
         self._last_seq = max(self._last_seq, self._fence, *sequences)
         self._published.inc(len(fresh))
+
+    def _send(self, values: list[OutMessage]) -> list[int]:
+        outgoing = [self._outgoing(value) for value in values]
+        if self._one_by_one:
+            return [seq for message in outgoing for seq in self._publisher.publish_all([message])]
+        return self._publisher.publish_all(outgoing)
 
     def _outgoing(self, value: OutMessage) -> tuple[str, Sequence[tuple[str, str]], bytes]:
         headers = [

@@ -163,6 +163,11 @@ impl Publisher {
         Ok((created_ns(&info), info.state.first_sequence, info.state.last_sequence))
     }
 
+    /// How many servers keep a copy of a stream.
+    pub fn replicas(&self, stream: &str) -> Result<usize, PullerError> {
+        Ok(self.run(self.info(stream))?.config.num_replicas)
+    }
+
     async fn info(&self, stream: &str) -> Result<Info, PullerError> {
         let found = self.link.jetstream.get_stream(stream).await.map_err(|error| unread(stream, &error))?;
         Ok(found.cached_info().clone())

@@ -264,6 +264,10 @@ impl Publisher {
         self.with(py, |publisher| publisher.last_on(stream, subject))
     }
 
+    fn replicas(&self, py: Python<'_>, stream: &str) -> PyResult<usize> {
+        self.with(py, |publisher| publisher.replicas(stream))
+    }
+
     fn stream_state(&self, py: Python<'_>, stream: &str) -> PyResult<(i64, u64, u64)> {
         self.with(py, |publisher| publisher.stream_state(stream))
     }

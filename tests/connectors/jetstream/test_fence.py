@@ -1,11 +1,15 @@
 """A writer's fence: what a predecessor sent and the server reads late is refused, and a lost fence is raised again."""
 
 import pytest
+from nats.errors import Error as NatsError
 
 from connectors.jetstream import JetStreamSink, OutMessage, ensure_streams
 from connectors.jetstream.sink import WRITER
+from connectors.jetstream.streams import StreamSetupError
 from dataflows._native import FencedError, JetStreamError
 from tests.connectors.jetstream.tools import alerts_in, open_publisher
+from tests.servers import NatsCluster
+from tests.waiting import until
 
 pytestmark = pytest.mark.services
 
@@ -75,3 +79,34 @@ def test_a_stream_without_room_for_fences_is_named(writer, admin):
     admin(admin.js.update_stream(config))
     with pytest.raises(JetStreamError, match=r"stream ALERTS takes no fence.*add the subject fence\.ALERTS\.\*"):
         writer()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    servers = NatsCluster(tmp_path).start()
+    yield servers
+    servers.stop()
+
+
+def test_a_replicated_stream_is_fenced_as_well(cluster):
+    settings = cluster.settings()
+
+    def has_streams():
+        try:
+            return ensure_streams(settings)
+        except (StreamSetupError, NatsError, OSError):  # the cluster has no leader yet
+            return None
+
+    until(has_streams, 60, poll_s=0.5)
+    sink = JetStreamSink(settings.nats, "ALERTS")
+    old = sink.build_part("flow.alerts", "ALERTS/0", None)
+    old.write_batch([alert(n) for n in range(300)])
+    new = sink.build_part("flow.alerts", "ALERTS/0", old.snapshot())
+    with pytest.raises(FencedError, match="another flow writes"):
+        old.write_batch([alert(300)])
+    new.write_batch([alert(n) for n in range(300, 400)])
+    publisher = open_publisher(settings)
+    stored = [message_id for _, message_id, _ in publisher.scan("ALERTS", 1) if message_id]
+    assert stored == [f"id{n}" for n in range(400)]
+    for one in (old, new, publisher):
+        one.close()
