@@ -189,6 +189,17 @@ class GatewaySettings(BaseModel):
     connections: int = Field(1000, ge=1, description="Connections at once; more are answered 503.")
 
 
+class LakeSettings(BaseModel):
+    """The data lake: `vitals archive` (docs/lake.md)."""
+
+    root: Path = Field(Path(".vitals/lake"), description="Folder of the Parquet files.")
+    epoch_s: int = Field(60, ge=1, description="How often what was read is written, s: rows are that old in files.")
+    file_rows: int = Field(100_000, ge=1, description="A bucket with so many rows waiting writes them at once.")
+    merge_files: int = Field(12, ge=2, description="So many small files of a day and bucket become one.")
+    health_port: int = Field(9401, ge=0, le=65535, description="Port of the health endpoint; 0 takes a free one.")
+    merge_bytes: int = Field(64 << 20, ge=1, description="A file above this many bytes is not small.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -203,6 +214,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     notify: NotifySettings = NotifySettings()
     gateway: GatewaySettings = GatewaySettings()
+    lake: LakeSettings = LakeSettings()
 
     @model_validator(mode="after")
     def _locked_doors(self) -> Self:

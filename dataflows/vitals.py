@@ -32,15 +32,15 @@ class Ends:
 
     Attributes:
         log: The log of record, by patient.
-        alerts: Takes alerts as `OutMessage`s.
-        rejected: Takes rejects as `OutMessage`s.
+        alerts: Takes alerts as `OutMessage`s; None where they are not wanted.
+        rejected: Takes rejects as `OutMessage`s; None where they are not wanted.
         rows: Takes whatever has rows; None where rows are not wanted.
         prefix: Before the names of the output steps: recovery state of other sinks is none of theirs.
     """
 
     log: FixedPartitionedSource[tuple[str, Messages], bytes]
-    alerts: FixedPartitionedSink[Any, Any]
-    rejected: FixedPartitionedSink[Any, Any]
+    alerts: FixedPartitionedSink[Any, Any] | None
+    rejected: FixedPartitionedSink[Any, Any] | None
     rows: FixedPartitionedSink[Any, Any] | None
     prefix: str = ""
 
@@ -67,12 +67,13 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
 
     signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings)))
     verdicts = op.stateful_batch("judge", signals, partial(judge_step, read_rules(settings.flow.rules)))
-    alerts = op.filter_map_value("transitions", verdicts, as_alert)
-    contradictions = op.flat_map_value("contradictions", signals, rejects_of)
-    rejects = op.merge("rejects", refused, contradictions)
-
-    op.output(f"{ends.prefix}alerts", op.map_value("alert", alerts, alert_message), ends.alerts)
-    op.output(f"{ends.prefix}rejected", op.map_value("reject", rejects, reject_message), ends.rejected)
+    if ends.alerts is not None:
+        alerts = op.filter_map_value("transitions", verdicts, as_alert)
+        op.output(f"{ends.prefix}alerts", op.map_value("alert", alerts, alert_message), ends.alerts)
+    if ends.rejected is not None:
+        contradictions = op.flat_map_value("contradictions", signals, rejects_of)
+        rejects = op.merge("rejects", refused, contradictions)
+        op.output(f"{ends.prefix}rejected", op.map_value("reject", rejects, reject_message), ends.rejected)
     if ends.rows is not None:
         stored = op.filter_value("stored", signals, has_rows)
         op.output(f"{ends.prefix}rows", op.merge("storable", verdicts, stored), ends.rows)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from connectors.cli import (
     alerts,
+    archive,
     batch,
     dashboard,
     demo,
@@ -87,6 +88,7 @@ app.command("up")(stack.up)
 app.command("flow")(stack.flow)
 app.command("run")(run.run)
 app.command("watch")(run.watch)
+app.command("archive")(archive.archive)
 app.command("ledger")(ledger.ledger)
 app.command("replay-history")(history.replay_history)
 app.add_typer(rejected.app, name="rejected")

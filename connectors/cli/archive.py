@@ -1,0 +1,49 @@
+"""`vitals archive`: the data lake's dataflow, kept running."""
+
+import signal
+
+import typer
+
+from connectors.cli.console import CliError, load_settings, say
+from connectors.jetstream.streams import ensure_streams
+from connectors.local.health import Health, HealthServer
+from connectors.local.recovery import RecoveryStore
+from connectors.local.supervisor import Supervisor
+from dataflows.settings import Settings
+
+GRAPH = "dataflows.archive"
+
+
+def supervisor_of(settings: Settings) -> Supervisor:
+    """Returns what keeps the archive's flow running, on a recovery store of its own."""
+    folder = settings.stack.data_dir.absolute()
+    # A relative folder would be another one for the flow's processes, which run elsewhere.
+    lake = settings.lake.model_copy(update={"root": settings.lake.root.absolute()})
+    lake.model_fields_set.add("root")
+    stack = settings.stack.model_copy(update={"snapshot_interval_s": settings.lake.epoch_s})
+    settings = settings.model_copy(update={"lake": lake, "stack": stack})
+    store = RecoveryStore(folder / "lake-recovery", settings)
+    return Supervisor(settings, store, folder / "archive", say, lambda: ensure_streams(settings), graph=GRAPH)
+
+
+def archive() -> None:
+    """Keep the data lake up to date: every table as Parquet files under `lake.root`.
+
+    Reads the log beside the live flow, which does not notice it, and goes on where it was from a recovery store of its
+    own. Start it before `streams.vitals_max_age_h` has removed what it has not read yet. docs/lake.md.
+    """
+    settings = load_settings()
+    supervisor = supervisor_of(settings)
+    try:
+        server = HealthServer(Health(supervisor, bool), settings.run.health_host, settings.lake.health_port)
+    except OSError as error:
+        message = f"lake.health_port {settings.lake.health_port} cannot be used: {error}"
+        raise CliError(message) from error
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    say(f"lake: {settings.lake.root.absolute()}; health: http://{settings.run.health_host}:{server.port}/status")
+    try:
+        code = supervisor.run()
+    finally:
+        server.close()
+    raise typer.Exit(code)
