@@ -1,1 +1,1 @@
-"""The data lake: every table as Parquet files, written exactly once from the log (`dataflows.archive`). docs/lake.md."""
+"""The data lake: every table as Parquet files, once each, from the log (`dataflows.archive`). docs/lake.md."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 SCHEMA = 1
-"""Version of the columns. A column that is added keeps it: it is null in older files. Anything else is a new version."""
+"""Version of the columns. An added column keeps it, it is null in older files; anything else changes it."""
 ENDING = ".parquet"
 TEMPORARY = ".tmp"
 READY = ".ready"

@@ -54,7 +54,6 @@ def archived(settings, stored, kills):
         killed += 1
         until(lambda before=killed: archive.status.restarts >= before, 60)
 
-
     def done():
         durable = [partition.durable_seq for partition in archive.status.partitions.values()]
         return len(durable) == settings.streams.partitions and min(durable) >= stored
@@ -89,7 +88,9 @@ def test_the_lake_holds_every_row_once_after_kills_and_three_programs_read_it(se
     recorded = sum(wave.counts.size for recording in PLAN.recordings for wave in recording.waves)
 
     pattern = f"{root}/waveforms/schema=1/**/*.parquet"
-    query = f"SELECT date, count(*), sum(len(samples)) FROM read_parquet('{pattern}') WHERE patient = '100' GROUP BY date"
+    query = (
+        f"SELECT date, count(*), sum(len(samples)) FROM read_parquet('{pattern}') WHERE patient = '100' GROUP BY date"
+    )
     days = duckdb.sql(query).fetchall()
     own = sum(wave.counts.size for recording in PLAN.recordings if recording.name == "100" for wave in recording.waves)
     assert sum(day[2] for day in days) == own
