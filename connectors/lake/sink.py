@@ -1,8 +1,8 @@
 """The sink that writes the lake: every row of the log in exactly one file, whenever the flow is killed.
 
 A writer numbers its files. Its recovery state is the number that comes next, and Bytewax commits it with the epoch
-whose rows the files hold. After a kill, files from that number on are of an epoch that is done again: the start removes them,
-and the same rows get the same names again. Rows wait in memory until the end of an epoch or until there are many.
+whose rows the files hold. After a kill, files from that number on are of an epoch that is done again: the start removes
+them, and the same rows get the same names again. Rows wait in memory until the epoch's end or until there are many.
 """
 
 import time

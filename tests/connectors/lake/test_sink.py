@@ -121,9 +121,10 @@ def test_a_merge_that_was_killed_is_exact_for_readers_and_ended_by_the_next_star
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("connectors.lake.merge._take_over", killed)
-        merge(place, files(place))
+        with pytest.raises(KeyboardInterrupt):
+            merge(place, files(place))
     (place / f"left{TEMPORARY}").touch()
     assert len(list(place.glob(f"*{READY}"))) == 1
     assert seqs(lake) == list(range(20))
