@@ -137,7 +137,20 @@ impl Shapes {
         Some(shape)
     }
 
-    fn usual_size(&self) -> Option<f32> {
+    /// Mean of the wave between two samples of the last seconds; absent where it is not whole.
+    pub fn level(&self, first: u64, end: u64) -> Option<f32> {
+        let kept_from = self.samples / self.step - self.wave.len() as u64;
+        let from = first.div_ceil(self.step).checked_sub(kept_from)? as usize;
+        let to = (end / self.step).checked_sub(kept_from)? as usize;
+        if from >= to || to > self.wave.len() {
+            return None;
+        }
+        let mean = self.wave.range(from..to).sum::<f32>() / (to - from) as f32;
+        mean.is_finite().then_some(mean)
+    }
+
+    /// Median size of the last beats, once there are enough of them.
+    pub fn usual_size(&self) -> Option<f32> {
         let mut sizes: Vec<f32> = self.sizes.iter().copied().collect();
         sizes.sort_by(f32::total_cmp);
         sizes.get(sizes.len() / 2).copied().filter(|_| sizes.len() >= FEWEST_SIZES)

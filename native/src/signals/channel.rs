@@ -212,7 +212,11 @@ impl Channel {
                     lead.close(&at, out);
                 }
             }
-            Detectors::Pulse(pulse) => *pulse = None,
+            Detectors::Pulse(pulse) => {
+                if let Some(mut pulse) = pulse.take() {
+                    pulse.expect_nothing(&at, out);
+                }
+            }
             _ => {}
         }
     }
@@ -245,6 +249,27 @@ impl Channel {
         match &mut self.detectors {
             Detectors::Lead(Some(lead)) => lead.set_limits(&self.limits),
             Detectors::Numeric(numeric) => numeric.set_limits(self.last.0, &at, out),
+            _ => {}
+        }
+    }
+
+    /// Nobody expects anything of this signal any more: the patient was discharged, or is admitted anew.
+    pub fn expect_nothing(&mut self, (log_seq, log_ns): (u64, i64), out: &mut Output) {
+        let at = Place {
+            device: &self.device,
+            boot: self.boot,
+            signal: signal_name(self.signal),
+            anchors: &self.anchors,
+            limits: &self.limits,
+            offset_ns: 0,
+            log_seq,
+            log_ns,
+            silent: false,
+        };
+        match &mut self.detectors {
+            Detectors::Lead(Some(lead)) => lead.expect_nothing(&at, out),
+            Detectors::Pulse(Some(pulse)) => pulse.expect_nothing(&at, out),
+            Detectors::Numeric(numeric) => numeric.expect_nothing(self.last.0, &at, out),
             _ => {}
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, reason};
+use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, QualitySecond, reason};
 use crate::rhythm::{RhythmEvent, RhythmMonitor, Shapes, VfDetector, WaveformSecond};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::{LEAD_OFF, Wave};
 
 use super::derived::Derived;
 use super::evidence::{Evidence, Fact};
+use super::faults::{Contact, Faults, Span};
 use super::limits::Limits;
 use super::output::{BeatRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
@@ -20,6 +21,10 @@ const RESTART_GAP_S: u64 = 600;
 const INVALID: i16 = i16::MIN;
 /// Seconds whose quality is remembered, for the evidence of findings.
 const QUALITY_KEPT: usize = 60;
+/// A lead at the end of its range, this many usual QRS sizes away from where it lay, is off: asystole stays where it is.
+const OFF_SIZES: f32 = 2.0;
+/// Weight of a second in where the lead lies.
+const LEVEL_WEIGHT: f32 = 0.1;
 /// A beat this sure, of a shape that could be told, speaks for other leads.
 const SURE: f32 = 0.7;
 
@@ -38,6 +43,10 @@ pub struct Lead {
     pub train: Train,
     /// First sample (the detector's own count) and quality in hundredths of the last seconds.
     quality: VecDeque<(u64, u8)>,
+    /// What is wrong with the signal, in the stream's samples.
+    faults: Faults,
+    /// Where the lead lies, in its unit; NaN while every second was flat or lost.
+    level: f32,
     last_beat: Option<u64>,
     scratch: Scratch,
 }
@@ -71,6 +80,8 @@ impl Lead {
             next_rate: 0,
             train: Train::default(),
             quality: VecDeque::new(),
+            faults: Faults::default(),
+            level: f32::NAN,
             last_beat: None,
             scratch: Scratch::default(),
         }
@@ -89,10 +100,13 @@ impl Lead {
             Self::quality("gap", 0.0, first_sample - missing, missing, at, out);
         }
         if at.silent || wave.status & LEAD_OFF != 0 {
-            self.skip(wave.len() as u64, at, out);
             if wave.status & LEAD_OFF != 0 {
+                if !at.silent {
+                    self.contact(Contact::Off, first_sample, wave.len() as u64, at, out);
+                }
                 Self::quality("lead_off", 0.0, first_sample, wave.len() as u64, at, out);
             }
+            self.skip(wave.len() as u64, at, out);
             return;
         }
         out.counts.samples += wave.len() as u64;
@@ -113,6 +127,10 @@ impl Lead {
     }
 
     fn push(&mut self, counts: &[i16], lsb: f64, at: &Place<'_>, out: &mut Output) {
+        if counts.iter().all(|&count| count == INVALID) {
+            let first = self.base + self.detector.samples();
+            self.contact(Contact::Lost, first, counts.len() as u64, at, out);
+        }
         self.detector.push_i16(counts, &mut self.scratch.found);
         let value = |&count: &i16| if count == INVALID { f64::NAN } else { f64::from(count) * lsb };
         self.shapes.push(counts.iter().map(|count| value(count) as f32));
@@ -137,6 +155,50 @@ impl Lead {
         for event in events {
             self.detection(event, at, out);
         }
+        self.expect_nothing(at, out);
+    }
+
+    /// Nobody expects anything of the lead any more: what is wrong with it ends.
+    pub fn expect_nothing(&mut self, at: &Place<'_>, out: &mut Output) {
+        let end = self.base + self.detector.samples();
+        out.events.extend(self.faults.close(end).map(|fault| at.fault(&fault)));
+    }
+
+    fn contact(&mut self, contact: Contact, first: u64, samples: u64, at: &Place<'_>, out: &mut Output) {
+        let fault = self.faults.contact(contact, self.span(first, samples));
+        out.events.extend(fault.map(|fault| at.fault(&fault)));
+    }
+
+    fn span(&self, first: u64, samples: u64) -> Span {
+        Span { first, end: first + samples, fs_hz: f64::from(self.fs_mhz) / 1000.0 }
+    }
+
+    /// What the seconds that are over say of the lead itself. Told before what they say of the patient.
+    fn judge_signal(&mut self, seconds: &[QualitySecond], at: &Place<'_>, out: &mut Output) {
+        let samples = u64::from(self.fs_mhz) / 1000;
+        for second in seconds.iter().filter(|second| second.reasons & reason::GAP == 0) {
+            let first = self.base + second.first_sample;
+            let level = self.shapes.level(second.first_sample, second.first_sample + samples);
+            let railed = second.reasons & reason::SATURATED != 0 && second.reasons & reason::LEAD_OFF != 0;
+            if railed && self.is_far(level) {
+                // The second before was lost, too.
+                self.contact(Contact::Off, first.saturating_sub(samples), 2 * samples, at, out);
+                continue;
+            }
+            self.contact(Contact::On, first, samples, at, out);
+            let fault = self.faults.quality(second.quality.into(), self.span(first, samples));
+            out.events.extend(fault.map(|fault| at.fault(&fault)));
+            if let Some(level) = level.filter(|_| second.reasons & (reason::FLAT | reason::LEAD_OFF) == 0) {
+                let known = if self.level.is_nan() { level } else { self.level };
+                self.level = known + LEVEL_WEIGHT * (level - known);
+            }
+        }
+    }
+
+    /// Whether a level is no place where this patient's lead would lie.
+    fn is_far(&self, level: Option<f32>) -> bool {
+        let (Some(level), Some(size)) = (level, self.shapes.usual_size()) else { return true };
+        self.level.is_nan() || (level - self.level).abs() > OFF_SIZES * size
     }
 
     fn skip(&mut self, samples: u64, at: &Place<'_>, out: &mut Output) {
@@ -147,6 +209,7 @@ impl Lead {
         self.shapes.gap(samples);
         self.derived.interrupt();
         self.collect(at, out);
+        self.faults.interrupt();
         self.last_beat = None; // an interval across a gap is no RR interval
     }
 
@@ -191,6 +254,7 @@ impl Lead {
             }
             self.quality.push_back((second.first_sample, (100.0 * second.quality).round() as u8));
         }
+        self.judge_signal(&scratch.found.quality, at, out);
         let certain_until = self.detector.certain_until();
         while self.next_rate <= certain_until {
             self.rhythm.advance(self.next_rate, &mut scratch.events);
@@ -269,6 +333,8 @@ impl Lead {
         for (first, value) in &self.quality {
             writer.one(*first).one(*value);
         }
+        self.faults.write(writer);
+        writer.one(self.level);
     }
 
     /// Reads the state back.
@@ -282,9 +348,25 @@ impl Lead {
         for _ in 0..reader.one::<u8>()? {
             quality.push_back((reader.one()?, reader.one()?));
         }
+        let (faults, level) = (Faults::read(reader)?, reader.one()?);
         let last_beat = last_beat.checked_sub(1);
         let scratch = Scratch::default();
-        Ok(Self { fs_mhz, base, detector, rhythm, vf, shapes, derived, next_rate, train, quality, last_beat, scratch })
+        Ok(Self {
+            fs_mhz,
+            base,
+            detector,
+            rhythm,
+            vf,
+            shapes,
+            derived,
+            next_rate,
+            train,
+            quality,
+            faults,
+            level,
+            last_beat,
+            scratch,
+        })
     }
 }
 

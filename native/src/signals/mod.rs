@@ -11,6 +11,7 @@ mod confirm;
 mod derived;
 mod device;
 mod evidence;
+mod faults;
 mod hole;
 mod lead;
 mod ledger;

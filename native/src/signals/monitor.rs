@@ -20,7 +20,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -30,6 +30,8 @@ const MAX_DEVICES: usize = 16;
 const DEVICES_OF_A_PATIENT: f64 = 4.0;
 /// The command after which nothing is expected of the patient's devices any more.
 const DISCHARGE: &str = "discharge";
+/// The command with which everything starts anew.
+const ADMIT: &str = "admit";
 
 /// What is configured for the step. Outputs depend on it, so a replay needs the same.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -227,6 +229,12 @@ impl Signals {
                 if let Some(standing) = self.channels[index].silence.disarm() {
                     self.silence(index, standing, false, 0, (command.log_seq, command.log_ns), out);
                 }
+            }
+        }
+        if command.name == DISCHARGE || command.name == ADMIT {
+            // Whatever is still wrong is found again, and told to whoever the patient belongs to by then.
+            for channel in &mut self.channels {
+                channel.expect_nothing((command.log_seq, command.log_ns), out);
             }
         }
         if Arc::make_mut(&mut self.limits).apply(command) {

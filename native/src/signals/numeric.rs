@@ -3,9 +3,10 @@
 use crate::oximetry::{DesaturationKind, Profile, SpO2Output, SpO2Series};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::proto::Code;
-use crate::wire::{Frame, LEAD_OFF, Reading, facts_of};
+use crate::wire::{Frame, LEAD_OFF, MOTION, Reading, facts_of};
 
 use super::evidence::Fact;
+use super::faults::{Contact, Fault, Faults, Span};
 use super::limits::Limits;
 use super::output::{DerivedRow, DesaturationRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
@@ -27,6 +28,8 @@ const PATIENCE: i64 = 5;
 /// Indices are stored so often, s: of the rolling hour, and of the night.
 const HOUR_EVERY: i64 = 600;
 const NIGHT_EVERY: i64 = 3600;
+/// Below this the device itself does not think much of its reading, %.
+const DOUBTFUL_PCT: u32 = 50;
 /// Nights begin at noon UTC, so that a night's sleep is one night from Lisbon to Athens.
 const NOON_S: i64 = 12 * 3600;
 const DAY_S: i64 = 24 * 3600;
@@ -36,6 +39,8 @@ struct Saturation {
     origin_ns: i64,
     next: i64,
     series: SpO2Series,
+    /// What is wrong with the probe, in seconds of the grid.
+    faults: Faults,
     /// Since this event time, s, the night is counted.
     night_s: i64,
 }
@@ -120,7 +125,16 @@ impl Numeric {
         spo2.miss(fed, frame.seq, at, out);
         // Moving the origin keeps the detector's sample count and device time in step over a long silence.
         spo2.origin_ns += (missing - fed) * SECOND_NS;
+        spo2.judge_signal(reading, frame.seq, at, out);
         spo2.push(value, frame.seq, at, out);
+    }
+
+    /// Nobody expects anything of the device any more: what is wrong with its probe ends.
+    pub fn expect_nothing(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
+        if let Some(spo2) = &mut self.spo2 {
+            let ended: Vec<Fault> = spo2.faults.close(spo2.next as u64).collect();
+            out.events.extend(ended.iter().map(|fault| spo2.fault(fault, seq, at)));
+        }
     }
 
     /// Appends the state.
@@ -132,6 +146,7 @@ impl Numeric {
         writer.one(u8::from(self.spo2.is_some()));
         if let Some(series) = &self.spo2 {
             writer.put(&[series.origin_ns, series.next, series.night_s]).part(&series.series.snapshot());
+            series.faults.write(writer);
         }
     }
 
@@ -145,7 +160,8 @@ impl Numeric {
         if reader.one::<u8>()? != 0 {
             let (origin_ns, next, night_s) = (reader.one()?, reader.one()?, reader.one()?);
             let series = SpO2Series::restore(reader.part()?)?;
-            numeric.spo2 = Some(Box::new(Saturation { origin_ns, next, series, night_s }));
+            let faults = Faults::read(reader)?;
+            numeric.spo2 = Some(Box::new(Saturation { origin_ns, next, series, faults, night_s }));
         }
         Ok(numeric)
     }
@@ -156,7 +172,7 @@ impl Saturation {
         let averaging_s = (averaging_s > 0.0).then_some(f64::from(averaging_s));
         let series = SpO2Series::new(FS_HZ, Profile::Standard, limits.spo2, averaging_s);
         let series = series.expect("limits were checked with their command");
-        Self { origin_ns, next: 0, series, night_s: night_of(origin_ns) }
+        Self { origin_ns, next: 0, series, faults: Faults::default(), night_s: night_of(origin_ns) }
     }
 
     fn time(&self, index: u64) -> i64 {
@@ -165,6 +181,28 @@ impl Saturation {
 
     fn index(&self, ts: i64) -> i64 {
         (ts - self.origin_ns).div_euclid(SECOND_NS)
+    }
+
+    /// What the device says of its probe with a reading.
+    fn judge_signal(&mut self, reading: &Reading, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let first = self.next as u64;
+        let span = Span { first, end: first + 1, fs_hz: FS_HZ };
+        let off = reading.status & LEAD_OFF != 0;
+        if !off && reading.canonical.is_nan() {
+            return; // no reading: `spo2_no_data` tells of that
+        }
+        let mut found = vec![self.faults.contact(if off { Contact::Off } else { Contact::On }, span)];
+        if !off {
+            let doubtful = (1..DOUBTFUL_PCT).contains(&reading.quality_pct) || reading.status & MOTION != 0;
+            found.push(self.faults.quality(if doubtful { 0.0 } else { 1.0 }, span));
+        }
+        out.events.extend(found.iter().flatten().map(|fault| self.fault(fault, seq, at)));
+    }
+
+    fn fault(&self, fault: &Fault, seq: u64, at: &Place<'_>) -> Event {
+        let decided = fault.decided.saturating_sub(1);
+        let (span, values) = ((fault.onset, decided, decided), (fault.value, fault.limit));
+        Event::Detection(self.detection(fault.rule, fault.raised, span, values, seq, at))
     }
 
     /// So many seconds came without a reading.

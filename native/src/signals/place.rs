@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::anchors::Anchors;
 use super::evidence::{Evidence, Fact};
+use super::faults::Fault;
 use super::limits::Limits;
-use super::output::Origin;
+use super::output::{Detection, Event, Origin};
 
 /// The deciding message and the signal that is being processed.
 pub struct Place<'a> {
@@ -33,6 +34,28 @@ impl Place<'_> {
     /// The origin of a row of frame `seq`.
     pub fn origin(&self, seq: u64) -> Origin {
         Origin { device: self.device.clone(), boot: self.boot, signal: self.signal, seq }
+    }
+
+    /// The finding that something is wrong with a wave, or not any more; its samples are the stream's.
+    pub fn fault(&self, fault: &Fault) -> Event {
+        let locate = |sample: u64| self.anchors.locate(sample);
+        let (onset_ns, (seq, decided_ns)) = (locate(fault.onset).1, locate(fault.decided.saturating_sub(1)));
+        Event::Detection(Detection {
+            rule: fault.rule,
+            raised: fault.raised,
+            origin: self.origin(seq),
+            code: "",
+            onset: fault.onset,
+            onset_ns,
+            value: fault.value,
+            limit: fault.limit,
+            evidence_ns: (onset_ns, decided_ns),
+            evidence: Evidence::default(),
+            sample_ns: decided_ns,
+            stored: false,
+            log_seq: self.log_seq,
+            log_ns: self.log_ns,
+        })
     }
 
     /// Evidence of a finding under the patient's limits.

@@ -100,6 +100,23 @@ impl Train {
         }
     }
 
+    /// Share of the strokes of a stretch whose size, and time since the stroke before, is between half and twice the
+    /// median of the stretch; absent without a few.
+    pub fn even_share(&self, from_ns: i64, to_ns: i64) -> Option<f64> {
+        let inside: Vec<Stroke> =
+            self.strokes.iter().filter(|stroke| (from_ns..=to_ns).contains(&stroke.ns)).copied().collect();
+        if inside.len() < FEWEST_BEFORE {
+            return None;
+        }
+        let size = median(inside.iter().map(|stroke| f64::from(stroke.size)));
+        let interval_s = median(intervals(&inside));
+        let usual = |value: f64, median: f64| (0.5 * median..=2.0 * median).contains(&value);
+        let pairs = inside.windows(2);
+        let even = pairs
+            .filter(|pair| usual(f64::from(pair[1].size), size) && usual(seconds(pair[0].ns, pair[1].ns), interval_s));
+        Some(even.count() as f64 / (inside.len() - 1) as f64)
+    }
+
     /// Appends the state.
     pub fn write(&self, writer: &mut Writer) {
         writer.put(&[self.certain_ns, self.heard_ns]).one(self.strokes.len() as u8);

@@ -22,3 +22,5 @@ pub mod proto {
 
 /// Bit of `Status`: electrode or probe off.
 pub const LEAD_OFF: u32 = proto::Status::LeadOff as u32;
+/// The patient moved.
+pub const MOTION: u32 = proto::Status::Motion as u32;
