@@ -153,6 +153,7 @@ class Lifecycle(msgspec.Struct, array_like=True):
             and one.state is not State.CLEARED
             and one.last.device == found.device
             and (one.rule(case.rules).scope is not Scope.CHANNEL or one.last.signal == found.signal)
+            and one.last.code in ("", found.code)
             for one in self.episodes.values()
         )
 
