@@ -108,8 +108,24 @@ browser:
         echo "browser: no Chromium here: install one, or name it in VITALS_CHROMIUM, to run the browser tests"
     fi
 
+# install RabbitMQ for the test of its bridge, where apt and the rights are there (Kafka comes by Maven)
+brokers:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin > /dev/null 2>&1; then exit 0; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+        echo "brokers: RabbitMQ by apt"
+        # The package would start a server; the test starts its own.
+        policy=/usr/sbin/policy-rc.d
+        [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' > $policy; chmod +x $policy; trap 'rm -f '$policy EXIT; }
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rabbitmq-server > /dev/null; } ||
+            echo "brokers: no RabbitMQ: its test is skipped"
+    else
+        echo "brokers: no RabbitMQ here: install rabbitmq-server to run the test of its bridge"
+    fi
+
 # set up and pass everything: what CI runs
-ci: setup browser
+ci: setup browser brokers
     @{{ just_executable() }} _say "style, types, imports, generated files" lint
     @{{ just_executable() }} _say "type stub against the built module" stubs
     @{{ just_executable() }} _say "tests" test

@@ -200,6 +200,30 @@ class LakeSettings(BaseModel):
     merge_bytes: int = Field(64 << 20, ge=1, description="A file above this many bytes is not small.")
 
 
+class BridgeSettings(BaseModel):
+    """Bridges to the queues of hospitals: `vitals bridge kafka`, `vitals bridge amqp`."""
+
+    tenant: str = Field("main", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Organisation that the queues belong to.")
+    group_messages: int = Field(500, ge=1, description="Messages that are moved at once, at most.")
+    history: bool = Field(False, description="Whether a queue that is new gets the alerts that ALERTS holds already.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics, on loopback alone; 0: none.")
+    kafka_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, comma separated.")
+    kafka_topics: list[str] = Field([], description="Topics of frames (`^` begins a pattern).")
+    kafka_group: str = Field("vitals", description="Consumer group.")
+    kafka_instance: str = Field(
+        "", description="Name of this bridge in its group: started again, it has its partitions at once."
+    )
+    kafka_alerts: str = Field("", description="Topic of alerts, which exists already; empty: none.")
+    kafka_properties: Path | None = Field(
+        None, description="Properties of librdkafka (TLS, SASL); a file of mode 0600."
+    )
+    amqp_url: SecretStr = Field(
+        SecretStr("amqp://guest:guest@127.0.0.1/"), description="Address of the AMQP broker, with user and password."
+    )
+    amqp_queues: list[str] = Field([], description="Queues of frames, which exist already.")
+    amqp_exchange: str = Field("", description="Topic exchange of alerts; empty: none.")
+
+
 class Settings(BaseSettings):
     """All settings; build it once at the edge and pass the parts down."""
 
@@ -215,6 +239,7 @@ class Settings(BaseSettings):
     notify: NotifySettings = NotifySettings()
     gateway: GatewaySettings = GatewaySettings()
     lake: LakeSettings = LakeSettings()
+    bridge: BridgeSettings = BridgeSettings()
 
     @model_validator(mode="after")
     def _locked_doors(self) -> Self:

@@ -14,6 +14,7 @@ from connectors.cli import (
     alerts,
     archive,
     batch,
+    bridge,
     dashboard,
     demo,
     devices,
@@ -102,6 +103,7 @@ app.add_typer(report.app, name="report")
 app.command("notify")(notify.notify)
 app.command("doctor")(doctor.doctor)
 app.command("gateway")(gateway.gateway)
+app.add_typer(bridge.bridge_app, name="bridge")
 app.add_typer(devices.devices_app, name="devices")
 app.command("certs")(devices.certs)
 

@@ -20,6 +20,7 @@ from connectors.jetstream.connection import connect
 from dataflows._native import Messages, Validator
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, message_id, signal_token
+from dataflows.monitor.checking import validator
 from dataflows.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,12 @@ def subject_for(frame: pb.Frame, origin: Origin) -> str:
 
 
 def check_one(
-    validator: Validator, frame: pb.Frame, payload: bytes, origin: Origin, *, now_ns: int, index: int = 0
+    rules: Validator, frame: pb.Frame, payload: bytes, origin: Origin, *, now_ns: int, index: int = 0
 ) -> Message | FieldError:
     """Returns a frame as it is published, or why the flow would reject it.
 
     Args:
-        validator: The flow's own.
+        rules: The flow's own validator.
         frame: The frame.
         payload: Its bytes, which are stored as they are.
         origin: Who sends; decides the subject, whatever the frame says.
@@ -66,20 +67,20 @@ def check_one(
     """
     subject = subject_for(frame, origin)
     messages = Messages.build([(subject.encode(), 1, now_ns, payload)])
-    _, rejects = validator.check(f"{origin.tenant}/{origin.patient}", messages)
+    _, rejects = rules.check(f"{origin.tenant}/{origin.patient}", messages)
     for reject in rejects:
         return FieldError(index=index, reason=reject.reason, detail=reject.detail)
     return subject, message_id(frame), payload
 
 
-def check(validator: Validator, frames: Sequence[pb.Frame], origin: Origin, now_ns: int) -> list[Message]:
+def check(rules: Validator, frames: Sequence[pb.Frame], origin: Origin, now_ns: int) -> list[Message]:
     """Returns frames as they are published; all of them pass the flow's validator.
 
     Raises:
         RefusedError: At least one it would reject; says which and why.
     """
     checked = [
-        check_one(validator, frame, frame.SerializeToString(), origin, now_ns=now_ns, index=index)
+        check_one(rules, frame, frame.SerializeToString(), origin, now_ns=now_ns, index=index)
         for index, frame in enumerate(frames)
     ]
     if errors := [one for one in checked if isinstance(one, FieldError)]:
@@ -96,11 +97,7 @@ class Ingest:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._validator = Validator(
-            max_ahead_s=settings.flow.max_ahead_s,
-            keep_waves_h=float(settings.questdb.waveform_ttl_h),
-            keep_rows_h=24.0 * settings.questdb.rows_ttl_d,
-        )
+        self._validator = validator(settings)
         self._client: Client | None = None
         self._keys: ApiKeys | None = None
         self._audited_s: dict[str, float] = {}

@@ -9,7 +9,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,35 +91,67 @@ def questdb_jar(version: str, cache_dir: Path, say: Say) -> Path:
     return jar
 
 
+def kafka_jars(version: str, cache_dir: Path, say: Say) -> Path:
+    """Returns a folder with the jars of a Kafka broker, fetched by Maven if this machine has not got them yet.
+
+    Raises:
+        StackError: Maven is absent or could not fetch them.
+    """
+    cache_dir = cache_dir.expanduser()
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    folder = cache_dir / f"kafka-{version}"
+    with _locked(cache_dir / "fetch.lock"):
+        if folder.exists():
+            return folder
+        with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
+            pom = Path(scratch) / "pom.xml"
+            pom.write_text(
+                "<project><modelVersion>4.0.0</modelVersion><groupId>vitals</groupId><artifactId>kafka</artifactId>"
+                "<version>1</version><dependencies><dependency><groupId>org.apache.kafka</groupId>"
+                f"<artifactId>kafka_2.13</artifactId><version>{version}</version></dependency></dependencies></project>"
+            )
+            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars"]
+            _maven(f"Kafka {version}", "the broker's jars (40 MB", goal, pom.parent, say)
+            (pom.parent / "jars").rename(folder)
+    return folder
+
+
 def _fetch(version: str, into: Path, say: Say) -> Path:
-    mvn = shutil.which("mvn")
-    if mvn is None:
-        message = "Maven (mvn) is not installed; it fetches QuestDB once (`apt install maven`, `brew install maven`)"
-        raise StackError(message)
-    say(f"QuestDB {version}: fetching the jar with Maven (30 MB, once per machine)")
-    command = [
-        mvn,
-        "-q",
-        "-B",
+    artefact = f"org.questdb:questdb:{version}"
+    goal = [
         "dependency:copy",
-        f"-Dartifact=org.questdb:questdb:{version}",
+        f"-Dartifact={artefact}",
         f"-DoutputDirectory={into}",
         "-Dmdep.useBaseVersion=true",
     ]
+    output = _maven(f"QuestDB {version}", "the jar (30 MB", goal, into, say)
+    jar = into / f"questdb-{version}.jar"
+    if not jar.exists():
+        message = f"Maven could not fetch {artefact}:\n{output}"
+        raise StackError(message)
+    return jar
+
+
+def _maven(name: str, what: str, goal: Sequence[str], folder: Path, say: Say) -> str:
+    """Runs Maven in a folder of its own, so that no pom.xml of the working directory takes part."""
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        message = f"Maven (mvn) is not installed; it fetches {name} once (`apt install maven`, `brew install maven`)"
+        raise StackError(message)
+    say(f"{name}: fetching {what}, once per machine) with Maven")
     started = time.monotonic()
-    # In the scratch folder, so that no pom.xml of the working directory takes part.
-    with subprocess.Popen(command, cwd=into, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603
+    command = [mvn, "-q", "-B", *goal]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603
         while True:
             try:
                 output, _ = process.communicate(timeout=5)
                 break
             except subprocess.TimeoutExpired:
-                say(f"QuestDB {version}: still fetching, {time.monotonic() - started:.0f} s")
-    jar = into / f"questdb-{version}.jar"
-    if process.returncode != 0 or not jar.exists():
-        message = f"Maven could not fetch org.questdb:questdb:{version}:\n{output.strip()[-2000:]}"
+                say(f"{name}: still fetching, {time.monotonic() - started:.0f} s")
+    if process.returncode != 0:
+        message = f"Maven could not fetch {name}:\n{output.strip()[-2000:]}"
         raise StackError(message)
-    return jar
+    return output.strip()[-2000:]
 
 
 def _sha256(path: Path) -> str:
