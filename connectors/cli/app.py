@@ -19,6 +19,7 @@ from connectors.cli import (
     demo,
     devices,
     doctor,
+    export,
     gateway,
     history,
     ledger,
@@ -34,6 +35,7 @@ from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
 from connectors.devices.publisher import PublishError
 from connectors.devices.recording import RecordingError
+from connectors.export.record import ExportError
 from connectors.jetstream.streams import StreamSetupError
 from connectors.local.process import StackError
 from connectors.notify.service import NotifyError
@@ -49,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 SAID = (
-    *(RuleError, NotifyError),
+    *(RuleError, NotifyError, ExportError),
     *(CliError, RecordingError, PublishError, StackError, StreamSetupError, StateRefusedError),
     *(QuestDBUnavailableError, QueryError),
 )
@@ -96,6 +98,7 @@ app.add_typer(rejected.app, name="rejected")
 app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)
+app.command("export")(export.export)
 app.command("dashboard")(dashboard.dashboard)
 app.command("key")(dashboard.key)
 app.add_typer(rules.app, name="rules")
