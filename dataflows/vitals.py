@@ -4,6 +4,8 @@ Consumes the log of record, validates, keys by patient, runs the detectors, writ
 of alerts and rejects come before the database in the graph, so that an alert never waits for a row.
 """
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +17,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.outputs import FixedPartitionedSink
 
 from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage, native_options
+from connectors.local.recovery import claim
 from connectors.questdb.sink import QuestDBSink
 from connectors.rules import read_rules
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
@@ -136,4 +139,5 @@ def reject_message(reject: Reject) -> OutMessage:
     return OutMessage(f"rejected.v1.{reject.reason}", reject.payload, f"{reject.log_seq}", headers)
 
 
+claim(sys.argv[1:], os.environ)
 flow = build(Settings())

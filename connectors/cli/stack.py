@@ -36,6 +36,7 @@ def flow(
     recovery = RecoveryStore(settings.stack.data_dir.absolute() / "recovery", settings)
     with recovery.held():
         recovery.prepare()
+        recovery.roll_back()
         os.environ.update(recovery.environment())
         say("the flow runs; Ctrl-C stops it")
         try:

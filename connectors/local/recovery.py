@@ -4,15 +4,17 @@ Bytewax keeps state in SQLite files whose number is fixed when they are made. Be
 wrote them, because Bytewax itself would start on files of another log or version and misread or miss state.
 """
 
+import argparse
 import fcntl
 import json
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 from bytewax.recovery import init_db_dir
 
@@ -22,8 +24,10 @@ from dataflows.settings import Settings
 PARTITIONS = 2
 """SQLite files of a new store."""
 FORMAT = 1
+_FIRST_EPOCH = 1
+_LOCK = "lock"
 _STAMP = "vitals-recovery.json"
-_POSITIONS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id LIKE '%.log'"
+_POSITIONS = "SELECT state_key, snap_epoch, ser_change FROM snaps WHERE step_id LIKE '%.log' AND snap_epoch < ?"
 _SOURCE, _NEXT_SEQ_AT = b"VPRT", 14
 _NEXT_SEQ_AND_LOG_NS = struct.Struct("<Qq")
 """Kind of the source's snapshot, and where in it these two stand (native/src/puller/log.rs)."""
@@ -40,6 +44,76 @@ class Position:
 
     seq: int
     log_ns: int
+
+
+def resume_epoch(folder: Path) -> int:
+    """Returns the epoch at which Bytewax will resume: the first that some worker of the last execution did not finish.
+
+    The store is read as Bytewax reads it: of the execution with the highest number, each worker's last frontier, and
+    the epoch at which it began where a worker has none yet.
+    """
+    executions: list[tuple[int, int, int]] = []
+    frontiers: dict[tuple[int, int], int] = {}
+    for file in _files(folder):
+        with closing(sqlite3.connect(file)) as connection:
+            executions += connection.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
+            for ex_num, worker, frontier in connection.execute(
+                "SELECT ex_num, worker_index, worker_frontier FROM fronts"
+            ):
+                frontiers[ex_num, worker] = max(frontier, frontiers.get((ex_num, worker), 0))
+    if not executions:
+        return _FIRST_EPOCH
+    ex_num, workers, began = max(executions)
+    return min(max(began, frontiers.get((ex_num, worker), 0)) for worker in range(workers))
+
+
+def roll_back(folder: Path) -> int:
+    """Deletes the snapshots of epochs that were not committed, and returns how many there were.
+
+    Bytewax 0.21 leaves them. It snapshots only what an epoch touched, so an execution that commits the same epoch
+    without touching a key leaves the dead execution's snapshot as that key's newest: after the next crash the key has a
+    state from beyond the source's position. A sink then believes that it has looked already, and writes twice
+    (tests/connectors/local/test_recovery.py).
+    """
+    epoch, forgotten = resume_epoch(folder), 0
+    for file in _files(folder):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            forgotten += connection.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,)).rowcount
+    return forgotten
+
+
+_claimed: list[TextIO] = []
+"""Locks that this process holds to its end."""
+
+
+def claim(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Rolls the store of a plain `python -m bytewax.run` back; one that is supervised was rolled back already.
+
+    The first process that loads the graph does it and keeps the store's lock to its end: no process works before all of
+    them have loaded it.
+
+    Args:
+        arguments: Command line, where Bytewax takes the store's folder from first.
+        environment: Where it takes it from otherwise.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-r", "--recovery-directory", default=environment.get("BYTEWAX_RECOVERY_DIRECTORY"))
+    named = parser.parse_known_args(list(arguments))[0].recovery_directory
+    folder = Path(named or "")
+    if not named or not _files(folder):
+        return
+    lock = (folder / _LOCK).open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return
+    _claimed.append(lock)
+    roll_back(folder)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.sqlite3"))
 
 
 class RecoveryStore:
@@ -62,7 +136,7 @@ class RecoveryStore:
 
     def files(self) -> list[Path]:
         """SQLite files that are there."""
-        return sorted(self.folder.glob("part-*.sqlite3"))
+        return _files(self.folder)
 
     def prepare(self) -> bool:
         """Makes the store where there is none, else checks that the flow may continue on it.
@@ -87,6 +161,14 @@ class RecoveryStore:
             )
             raise StateRefusedError(message)
         return False
+
+    def roll_back(self) -> int:
+        """Forgets what the last execution had not committed; to be called before each start, while no process runs.
+
+        Returns:
+            Number of snapshots that were forgotten.
+        """
+        return roll_back(self.folder)
 
     def _stamp_problem(self) -> str:
         """Returns in words how the stamp differs from this flow; "" where it does not."""
@@ -119,9 +201,10 @@ class RecoveryStore:
     def positions(self) -> dict[int, Position]:
         """Returns how far each partition of the log is done; empty without a store."""
         newest: dict[int, tuple[int, Position]] = {}
+        before_epoch = resume_epoch(self.folder)
         for file in self.files():
             with closing(sqlite3.connect(file)) as connection:
-                for key, epoch, change in connection.execute(_POSITIONS):
+                for key, epoch, change in connection.execute(_POSITIONS, (before_epoch,)):
                     at = (change or b"").find(_SOURCE)
                     partition = int(key.rpartition("/p")[2])
                     if at >= 0 and epoch >= newest.get(partition, (0,))[0]:
@@ -146,7 +229,7 @@ class RecoveryStore:
             StateRefusedError: Another one has it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
+        with (self.folder / _LOCK).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -147,6 +147,7 @@ class Supervisor:
             self._store.prepare()
             while True:
                 self._note(State.STARTING)
+                self._store.roll_back()
                 started = time.monotonic()
                 reason = self._start_and_watch()
                 UP.set(0)

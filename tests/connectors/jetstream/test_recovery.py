@@ -15,6 +15,7 @@ from bytewax.recovery import init_db_dir
 from connectors.jetstream import ensure_streams
 from connectors.jetstream.streams import FENCE
 from connectors.local.ports import free_ports
+from connectors.local.recovery import roll_back
 from dataflows._native import partition_of
 from tests.connectors.jetstream.tools import Admin, alerts_in, frame, open_publisher, wait_for
 
@@ -37,6 +38,7 @@ class Flow:
         self._starts = itertools.count()
 
     def start(self):
+        roll_back(self._folder / "recovery")
         addresses = [f"127.0.0.1:{port}" for port in free_ports(self._processes)] if self._processes > 1 else []
         environment = os.environ | {"ADDRESSES": json.dumps(addresses), "WORKERS": str(self._workers)}
         self._log = self._folder / f"flow{next(self._starts)}.log"
