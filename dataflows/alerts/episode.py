@@ -32,6 +32,9 @@ class Timer(StrEnum):
     KEEP = "keep"
 
 
+_ORDER = {timer: place for place, timer in enumerate(Timer)}
+
+
 @dataclass
 class Case:
     """The patient, and what was said of it since the list began."""
@@ -90,8 +93,8 @@ class Episode(msgspec.Struct, array_like=True):
         """The next deadline, (log_ns, timer); of two at once the one that `Timer` names first."""
         if not self.timers:
             return None  # most alerts wait for nothing, and this is asked for all of them
-        due = [(self.timers[timer][0], timer) for timer in Timer if timer in self.timers]
-        return min(due, key=lambda one: one[0], default=None)
+        due_ns, _, timer = min((at[0], _ORDER[timer], timer) for timer, at in self.timers.items())
+        return due_ns, timer
 
     # --- transitions ---------------------------------------------------------------------------------------------
 
