@@ -3,8 +3,9 @@
 `python bench/pipeline.py --patients 100 1000 --seconds 300` starts NATS, QuestDB and the flow, publishes ECG at 250 Hz
 and SpO2 at 1 Hz for each patient, and prints rates, CPU and memory per process, the lag, and the time from the decision
 in log time to the alert, both by the server's clock. `--drain` replays a filled stream through the flow without storage
-and prints CPU-seconds per 1,000 patient-seconds. `--durability power-loss` runs the servers so that what they
-acknowledge is on the disk. Settings that matter for latency: snapshot interval 1 s, ack timeout of rows 500 ms.
+and prints CPU-seconds per 1,000 patient-seconds; with `--storage` the rows go to QuestDB as well. `--durability
+power-loss` runs the servers so that what they acknowledge is on the disk. Settings that matter for latency: snapshot
+interval 1 s, ack timeout of rows 500 ms.
 """
 
 import argparse
@@ -158,13 +159,15 @@ def live(patients: int, seconds: int, durability: str = "default") -> dict[str, 
         }
 
 
-def drain(patients: int, seconds: int) -> dict[str, Any]:
-    """Replays a filled stream through the flow with null storage."""
+def drain(patients: int, seconds: int, durability: str = "default", *, storage: bool = False) -> dict[str, Any]:
+    """Replays a filled stream through the flow, without storage unless it is asked for."""
     with tempfile.TemporaryDirectory(prefix="vitals-bench-") as folder:
-        settings, api = stack_settings(Path(folder), questdb=False)
+        settings, api = stack_settings(Path(folder), questdb=storage, durability=durability)
         with Stack(settings) as stack:
             ward = Ward(patients, time.time_ns() - seconds * NS)
+            began = time.monotonic()
             messages, last_seq = fill(ward, seconds, publisher(settings))
+            filled_s = time.monotonic() - began
             flow = FlowProcess(settings, Path(folder) / "flow", stack.environment(), api)
             started = time.monotonic()
             flow.start()
@@ -177,9 +180,12 @@ def drain(patients: int, seconds: int) -> dict[str, Any]:
             flow.stop()
         patient_s = patients * seconds
         return {
+            "durability": durability,
+            "storage": storage,
             "patients": patients,
             "seconds": seconds,
             "messages": messages,
+            "published_per_s": messages / filled_s,
             "wall_s": wall_s,
             "cpu_s": last,
             "start_cpu_s": start_cpu_s,
@@ -195,13 +201,16 @@ def main() -> None:
     parser.add_argument("--patients", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--drain", action="store_true", help="replay a filled stream with null storage instead")
+    parser.add_argument("--storage", action="store_true", help="with --drain: rows go to QuestDB")
     parser.add_argument("--durability", nargs="+", choices=["default", "power-loss"], default=["default"])
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
+    runs = [(patients, durability) for patients in arguments.patients for durability in arguments.durability]
     if arguments.drain:
-        rows = [drain(patients, arguments.seconds) for patients in arguments.patients]
+        rows = [
+            drain(patients, arguments.seconds, durability, storage=arguments.storage) for patients, durability in runs
+        ]
     else:
-        runs = [(patients, durability) for patients in arguments.patients for durability in arguments.durability]
         rows = [live(patients, arguments.seconds, durability) for patients, durability in runs]
     publish({"rows": rows}, arguments.json)
 
