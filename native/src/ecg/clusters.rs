@@ -1,6 +1,7 @@
 //! The few shapes that a lead's beats have, found as they come.
 
 use super::features::{SHAPE, UNIT};
+use super::math::best_of_five_shifts;
 use crate::state::{Reader, StateError, Writer};
 
 /// Clusters kept; the one with the least recent weight gives way.
@@ -22,11 +23,14 @@ const SURE: f32 = 6.0;
 /// Points that a correlation sums, zeros included: three vector registers.
 const LANES: usize = 24;
 
+/// A shape with zeros around it, so that a window shifted by up to two points either way stays inside.
+type Padded = [i16; LANES + 4];
+
 /// Beats of one shape.
 #[derive(Clone, Copy)]
 struct Cluster {
     /// Mean shape, norm `UNIT`.
-    shape: [i16; SHAPE],
+    shape: Padded,
     /// Beats in it, at most `SETTLED`.
     beats: u8,
     /// Recent beats, each counting less as others follow.
@@ -41,13 +45,19 @@ struct Cluster {
 
 impl Cluster {
     fn new(shape: &[i16; SHAPE]) -> Self {
-        Self { shape: *shape, beats: 0, weight: 0.0, before: 0.0, behind: 0.0, odds: [0.0; 2] }
+        Self { shape: padded(shape, 2), beats: 0, weight: 0.0, before: 0.0, behind: 0.0, odds: [0.0; 2] }
     }
 
     /// Part of a new value in a mean that never becomes slower than `slowest`.
     fn part(&self, more: u8, slowest: f32) -> f32 {
         (1.0 / f32::from(self.beats + more)).max(slowest)
     }
+}
+
+/// How like the clusters a beat is, from [`Clusters::features`] to [`Clusters::take`].
+pub(super) struct Likeness {
+    similar: [f32; MOST],
+    best: usize,
 }
 
 /// The clusters of one lead.
@@ -65,30 +75,32 @@ impl Clusters {
     }
 
     /// Correlation with each cluster, and the best one.
-    fn compare(&self, shape: &[i16; SHAPE]) -> ([f32; MOST], usize) {
+    fn compare(&self, shape: &[i16; SHAPE]) -> Likeness {
         let shape = padded(shape, 0);
-        let mut similar = [-1.0; MOST];
-        let mut best = 0;
+        let mut likeness = Likeness { similar: [-1.0; MOST], best: 0 };
         for (place, cluster) in self.clusters.iter().enumerate() {
-            similar[place] = correlation(&shape, &padded(&cluster.shape, 2));
-            if similar[place] > similar[best] {
-                best = place;
+            likeness.similar[place] = correlation(&shape, &cluster.shape);
+            if likeness.similar[place] > likeness.similar[likeness.best] {
+                likeness.best = place;
             }
         }
-        (similar, best)
+        likeness
     }
 
     /// How like the usual shape and its own cluster a beat is, and what is known of both.
-    pub fn features(&self, shape: &[i16; SHAPE]) -> [f32; FEATURES] {
-        let Some(place) = self.usual() else { return [1.0, -0.2, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0] };
-        let (similar, own) = self.compare(shape);
+    pub fn features(&self, shape: &[i16; SHAPE]) -> ([f32; FEATURES], Likeness) {
+        let likeness = self.compare(shape);
+        let Some(place) = self.usual() else {
+            return ([1.0, -0.2, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0], likeness);
+        };
+        let Likeness { similar, best: own } = likeness;
         let (usual, cluster) = (&self.clusters[place], &self.clusters[own]);
         let total: f32 = self.clusters.iter().map(|c| c.weight).sum();
         let known = f32::from(u8::from(similar[own] > ALIKE));
         let opposite = padded(&shape.map(|v| -v), 0);
-        [
+        let features = [
             similar[place],
-            correlation(&opposite, &padded(&usual.shape, 2)),
+            correlation(&opposite, &usual.shape),
             similar[own],
             cluster.weight / total,
             f32::from(u8::from(own == place)),
@@ -98,7 +110,8 @@ impl Clusters {
             known * f32::from(cluster.beats) / f32::from(SETTLED),
             usual.before,
             usual.behind,
-        ]
+        ];
+        (features, likeness)
     }
 
     /// Whether this is the shape of a lasting rhythm: the usual one, and so of most recent beats.
@@ -107,17 +120,23 @@ impl Clusters {
         self.clusters[place].weight > LASTING * total
     }
 
-    /// Takes a beat: its shape, how early it came (unknown after a loss) and the log odds of its labels. Returns the mean
-    /// odds of its cluster before it, and the cluster.
-    pub fn take(&mut self, shape: &[i16; SHAPE], before: Option<f32>, odds: [f32; 2]) -> ([f32; 2], usize) {
+    /// Takes a beat: its shape and what its features came with, how early it came (unknown after a loss) and the log odds
+    /// of its labels. Returns the mean odds of its cluster before it, and the cluster.
+    pub fn take(
+        &mut self,
+        shape: &[i16; SHAPE],
+        likeness: &Likeness,
+        before: Option<f32>,
+        odds: [f32; 2],
+    ) -> ([f32; 2], usize) {
         if let (Some(before), Some(last)) = (before, self.clusters.get_mut(usize::from(self.last))) {
             last.behind += last.part(1, 0.1) * (before - last.behind);
         }
-        let (similar, best) = self.compare(shape);
+        let Likeness { similar, best } = likeness;
         for cluster in &mut self.clusters {
             cluster.weight *= KEPT;
         }
-        let place = if similar[best] > SAME { best } else { self.begin(shape) };
+        let place = if similar[*best] > SAME { *best } else { self.begin(shape) };
         let cluster = &mut self.clusters[place];
         let votes = cluster.odds;
         for (mean, odds) in cluster.odds.iter_mut().zip(odds) {
@@ -150,7 +169,7 @@ impl Clusters {
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.clusters.len() as u8).one(self.last);
         for c in &self.clusters {
-            writer.put(&c.shape).one(c.beats).one(c.weight).one(c.before).one(c.behind).put(&c.odds);
+            writer.put(&c.shape[2..2 + SHAPE]).one(c.beats).one(c.weight).one(c.before).one(c.behind).put(&c.odds);
         }
     }
 
@@ -162,7 +181,7 @@ impl Clusters {
         }
         for _ in 0..count {
             let mut c = Cluster::new(&[0; SHAPE]);
-            reader.fill(&mut c.shape)?;
+            reader.fill(&mut c.shape[2..2 + SHAPE])?;
             (c.beats, c.weight, c.before, c.behind) = (reader.one()?, reader.one()?, reader.one()?, reader.one()?);
             reader.fill(&mut c.odds)?;
             let means = [c.weight, c.before, c.behind, c.odds[0], c.odds[1]];
@@ -176,28 +195,29 @@ impl Clusters {
 }
 
 /// Moves a shape of norm `UNIT` towards another by one part in `old_parts + 1`.
-fn blend(shape: &mut [i16; SHAPE], other: &[i16; SHAPE], old_parts: f32) {
+fn blend(padded: &mut Padded, other: &[i16; SHAPE], old_parts: f32) {
+    let shape = &mut padded[2..2 + SHAPE];
     let mut mean = [0.0; SHAPE];
     for (i, mean) in mean.iter_mut().enumerate() {
         *mean = f32::from(shape[i]) * old_parts + f32::from(other[i]);
     }
     let norm = mean.iter().fold(0.0, |sum, v| sum + v * v).sqrt();
     let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
-    *shape = mean.map(|v| (v * scale) as i16);
+    for (point, mean) in shape.iter_mut().zip(mean) {
+        *point = (mean * scale) as i16;
+    }
 }
 
-fn padded(shape: &[i16; SHAPE], before: usize) -> [i16; LANES + 4] {
+fn padded(shape: &[i16; SHAPE], before: usize) -> Padded {
     let mut padded = [0; LANES + 4];
     padded[before..before + SHAPE].copy_from_slice(shape);
     padded
 }
 
 /// Best correlation of a shape with one that is padded by two, over shifts of up to two points either way.
-fn correlation(shape: &[i16; LANES + 4], other: &[i16; LANES + 4]) -> f32 {
-    let product = |shift: usize| -> i32 {
-        (0..LANES).map(|i| i32::from(shape[i]) * i32::from(other[i + shift])).fold(0, i32::wrapping_add)
-    };
-    (0..5).map(product).max().unwrap_or(0) as f32 / (UNIT * UNIT)
+fn correlation(shape: &Padded, other: &Padded) -> f32 {
+    let window: &[i16; LANES] = shape.first_chunk().expect("longer than the window");
+    best_of_five_shifts(window, other) as f32 / (UNIT * UNIT)
 }
 
 #[cfg(test)]
@@ -223,14 +243,15 @@ mod tests {
             } else {
                 0.0
             };
-            clusters.take(&shape, Some(before), [if early { 5.0 } else { -5.0 }, -5.0]);
+            let likeness = clusters.compare(&shape);
+            clusters.take(&shape, &likeness, Some(before), [if early { 5.0 } else { -5.0 }, -5.0]);
         }
         assert_eq!(clusters.clusters.len(), 2);
-        assert!(clusters.features(&pulse(10))[0] > 0.99);
-        let features = clusters.features(&pulse(2));
+        assert!(clusters.features(&pulse(10)).0[0] > 0.99);
+        let (features, likeness) = clusters.features(&pulse(2));
         assert!(features[0] < 0.1 && features[2] > 0.9 && features[4] == 0.0, "{features:?}");
         assert!(features[6] < -0.25 && features[7] > 0.25, "{features:?}");
-        let (votes, place) = clusters.take(&pulse(2), Some(0.0), [0.0; 2]);
+        let (votes, place) = clusters.take(&pulse(2), &likeness, Some(0.0), [0.0; 2]);
         assert!(votes[0] > 3.0 && votes[1] < -3.0 && clusters.usual() != Some(place));
         assert!(clusters.lasting(0) && !clusters.lasting(place));
     }
@@ -239,14 +260,16 @@ mod tests {
     fn a_new_shape_replaces_the_one_not_seen_for_longest() {
         let mut clusters = Clusters::default();
         for at in [0, 3, 6, 9, 12, 15, 0, 3, 6, 9, 12] {
-            clusters.take(&pulse(at), None, [0.0; 2]);
+            let likeness = clusters.compare(&pulse(at));
+            clusters.take(&pulse(at), &likeness, None, [0.0; 2]);
         }
         assert_eq!(clusters.clusters.len(), 6);
         let mut wide = pulse(1);
         wide.swap(0, 1);
-        clusters.take(&[7761; SHAPE], None, [0.0; 2]);
+        let likeness = clusters.compare(&[7761; SHAPE]);
+        clusters.take(&[7761; SHAPE], &likeness, None, [0.0; 2]);
         assert_eq!(clusters.clusters.len(), 6);
-        assert!(clusters.compare(&pulse(16)).0.iter().all(|&r| r < 0.9), "the cluster at 15 gave way");
-        assert!(clusters.compare(&wide).0.iter().any(|&r| r > 0.9));
+        assert!(clusters.compare(&pulse(16)).similar.iter().all(|&r| r < 0.9), "the cluster at 15 gave way");
+        assert!(clusters.compare(&wide).similar.iter().any(|&r| r > 0.9));
     }
 }

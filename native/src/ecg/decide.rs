@@ -3,7 +3,7 @@
 //! No threshold per sample and no search-back: every decision falls when its candidate is complete and stands.
 
 use super::features::{Candidate, Level};
-use super::history::{Bank, Last8};
+use super::history::{Alike, Bank, Inner, LastEight, best};
 use super::morphology::Rhythm;
 use super::quality::Scale;
 use super::timing::Timing;
@@ -39,13 +39,13 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn features(&self, c: &Candidate) -> [f32; 4] {
+    fn features(&self, c: &Candidate, inner: &Inner) -> [f32; 4] {
         if self.shape.is_empty() {
             return [0.8, 0.8, 0.0, 0.0];
         }
         [
-            self.shape.best(&c.shape),
-            self.wide_shape.best(&c.wide_shape),
+            best(&self.shape.compare(inner)),
+            best(&self.wide_shape.compare(&Inner::new(&c.wide_shape))),
             (c.level(Level::Power) - self.power).clamp(-3.0, 3.0),
             (c.level(Level::Amplitude) - self.amplitude).clamp(-3.0, 3.0),
         ]
@@ -60,16 +60,28 @@ impl Trusted {
     }
 }
 
+/// Places of the kinds of values in [`History::last`], in the order of the snapshot.
+const POWER: usize = 0;
+const SHARPNESS: usize = 1;
+const AMPLITUDE: usize = 2;
+const SLOPE: usize = 3;
+const RANGE: usize = 4;
+const REJECTED: usize = 5;
+const RR: usize = 6;
+const KINDS: usize = 7;
+/// A power of two, so that the kinds fill vector registers.
+const LANES: usize = 8;
+
+/// How like the known shapes a candidate is, from [`History::features`] to [`History::decide`].
+pub(super) struct Likeness {
+    beats: Alike<TEMPLATES>,
+    rejected: Alike<REJECTED_TEMPLATES>,
+}
+
 /// What the decision remembers of one lead.
 #[derive(Clone, Default)]
 pub(super) struct History {
-    power: Last8,
-    sharpness: Last8,
-    amplitude: Last8,
-    slope: Last8,
-    rejected: Last8,
-    rr: Last8,
-    range: Last8,
+    last: LastEight<LANES>,
     templates: Bank<TEMPLATES>,
     rejected_templates: Bank<REJECTED_TEMPLATES>,
     /// Decimated index and power of the last candidates, by serial number modulo `RECENT`.
@@ -116,18 +128,21 @@ impl History {
     }
 
     /// The features, all relative to this lead's own past, so that gain, offset and polarity cancel.
-    pub fn features(&self, c: &Candidate, t: &Timing) -> [f32; FEATURES] {
+    pub fn features(&self, c: &Candidate, t: &Timing) -> ([f32; FEATURES], Likeness) {
         let power = c.level(Level::Power);
         let fall = self.fall(c, t);
-        let beat_power = self.power.median_or(self.strongest - 0.2) - fall;
+        let beat_power = self.last.median_or(POWER, self.strongest - 0.2) - fall;
         let from_power = |level| c.level(level) - power + beat_power;
-        let reject_power = self.rejected.median_or(beat_power - 2.0);
-        let rr = self.rr.median_or(0.8);
+        let reject_power = self.last.median_or(REJECTED, beat_power - 2.0);
+        let rr = self.last.median_or(RR, 0.8);
         let since = self.since_beat(c, t).unwrap_or(1.0);
         let neighbours = self.neighbours(c, t);
         let clip = |x: f32| x.clamp(-3.0, 3.0);
-        let [trusted_shape, trusted_wide, trusted_power, trusted_amplitude] = self.trusted.features(c);
-        [
+        let inner = Inner::new(&c.shape);
+        let likeness =
+            Likeness { beats: self.templates.compare(&inner), rejected: self.rejected_templates.compare(&inner) };
+        let [trusted_shape, trusted_wide, trusted_power, trusted_amplitude] = self.trusted.features(c, &inner);
+        let features = [
             power - beat_power,
             power - reject_power,
             clip(power - c.level(Level::Next)),
@@ -136,15 +151,15 @@ impl History {
             (since / rr).min(3.0),
             if self.after_beat > 0 { power - self.beat_power } else { 0.0 },
             c.level(Level::Sharpness),
-            c.level(Level::Sharpness) - self.sharpness.median_or(0.0),
-            self.templates.best(&c.shape),
+            c.level(Level::Sharpness) - self.last.median_or(SHARPNESS, 0.0),
+            best(&likeness.beats),
             c.level(Level::Width),
             c.level(Level::Background) - power,
             c.level(Level::Floor) - power,
             c.level(Level::QuietAfter) - power,
             c.level(Level::QuietBefore) - power,
-            c.level(Level::Amplitude) - self.amplitude.median_or(from_power(Level::Amplitude)) + fall,
-            c.level(Level::Slope) - self.slope.median_or(from_power(Level::Slope)) + fall,
+            c.level(Level::Amplitude) - self.last.median_or(AMPLITUDE, from_power(Level::Amplitude)) + fall,
+            c.level(Level::Slope) - self.last.median_or(SLOPE, from_power(Level::Slope)) + fall,
             neighbours.last_second,
             c.level(Level::NextAfter),
             neighbours.previous_before,
@@ -152,22 +167,23 @@ impl History {
             rr,
             c.level(Level::Slope) - c.level(Level::Amplitude),
             beat_power - reject_power,
-            self.rejected_templates.best(&c.shape),
-            self.power.spread(),
-            self.rr.spread() / rr,
-            c.level(Level::Range) - self.range.median_or(from_power(Level::Range)) + fall,
+            best(&likeness.rejected),
+            self.last.spread(POWER),
+            self.last.spread(RR) / rr,
+            c.level(Level::Range) - self.last.median_or(RANGE, from_power(Level::Range)) + fall,
             c.level(Level::Range) - c.level(Level::Amplitude),
             c.level(Level::Step),
             trusted_shape,
             trusted_wide,
             trusted_power,
             trusted_amplitude,
-        ]
+        ];
+        (features, likeness)
     }
 
     /// The rhythm that a beat at this candidate would continue.
     pub fn rhythm(&self, c: &Candidate, t: &Timing) -> Rhythm {
-        Rhythm { rr: self.interval(c, t), usual_rr: self.rr.median_or(0.8), spread: self.rr.spread() }
+        Rhythm { rr: self.interval(c, t), usual_rr: self.last.median_or(RR, 0.8), spread: self.last.spread(RR) }
     }
 
     /// Interval since the last beat, if nothing was lost and it is short enough to mean something.
@@ -178,11 +194,11 @@ impl History {
 
     /// The lead's own scale.
     pub fn scale(&self) -> Scale {
-        let rr = self.rr.median_or(0.8);
+        let rr = self.last.median_or(RR, 0.8);
         Scale {
-            beat_power: self.power.median_or(if self.strongest > f32::MIN { self.strongest } else { 0.0 }),
-            power_spread: self.power.spread(),
-            rr_spread: self.rr.spread() / rr,
+            beat_power: self.last.median_or(POWER, if self.strongest > f32::MIN { self.strongest } else { 0.0 }),
+            power_spread: self.last.spread(POWER),
+            rr_spread: self.last.spread(RR) / rr,
         }
     }
 
@@ -192,37 +208,43 @@ impl History {
         FALL * over * over
     }
 
-    /// Takes the decision into account.
-    pub fn decide(&mut self, c: &Candidate, score: f32, accepted: bool, t: &Timing) {
+    /// Takes the decision into account; `likeness` came with the candidate's features.
+    pub fn decide(&mut self, c: &Candidate, likeness: &Likeness, score: f32, accepted: bool, t: &Timing) {
         let power = c.level(Level::Power);
         self.recent[(self.serial % RECENT as u64) as usize] = (c.index, power);
         self.serial += 1;
-        if accepted {
-            let fall = self.fall(c, t);
-            if let Some(seconds) = self.interval(c, t) {
-                self.rr.push(seconds);
+        if !accepted {
+            self.last.push(REJECTED, power);
+            self.last.settle_one(REJECTED);
+            self.rejected_templates.enter(&c.shape, &likeness.rejected);
+            return;
+        }
+        let fall = self.fall(c, t);
+        if let Some(seconds) = self.interval(c, t) {
+            self.last.push(RR, seconds);
+        }
+        if fall > ANEW {
+            for kind in [POWER, AMPLITUDE, SLOPE, RANGE, REJECTED] {
+                self.last.clear(kind);
             }
-            if fall > ANEW {
-                for kind in [&mut self.power, &mut self.amplitude, &mut self.slope, &mut self.range, &mut self.rejected]
-                {
-                    *kind = Last8::default();
-                }
-                self.trusted = Trusted::default();
-            }
-            self.power.push(power);
-            self.sharpness.push(c.level(Level::Sharpness));
-            self.amplitude.push(c.level(Level::Amplitude));
-            self.slope.push(c.level(Level::Slope));
-            (self.beat, self.beat_power) = (c.index, power);
-            self.after_beat = self.serial;
-            self.range.push(c.level(Level::Range));
-            self.templates.enter(&c.shape);
-            if score > TRUSTED {
-                self.trusted.follow(c);
-            }
-        } else {
-            self.rejected.push(power);
-            self.rejected_templates.enter(&c.shape);
+            self.trusted = Trusted::default();
+        }
+        for (kind, level) in [
+            (POWER, Level::Power),
+            (SHARPNESS, Level::Sharpness),
+            (AMPLITUDE, Level::Amplitude),
+            (SLOPE, Level::Slope),
+            (RANGE, Level::Range),
+        ] {
+            self.last.push(kind, c.level(level));
+        }
+        self.last.settle();
+        self.last.settle_spreads();
+        (self.beat, self.beat_power) = (c.index, power);
+        self.after_beat = self.serial;
+        self.templates.enter(&c.shape, &likeness.beats);
+        if score > TRUSTED {
+            self.trusted.follow(c);
         }
     }
 
@@ -256,16 +278,8 @@ impl History {
         }
     }
 
-    fn kinds_mut(&mut self) -> [&mut Last8; 7] {
-        let Self { power, sharpness, amplitude, slope, range, rejected, rr, .. } = self;
-        [power, sharpness, amplitude, slope, range, rejected, rr]
-    }
-
     pub fn write(&self, writer: &mut Writer) {
-        for kind in [&self.power, &self.sharpness, &self.amplitude, &self.slope, &self.range, &self.rejected, &self.rr]
-        {
-            kind.write(writer);
-        }
+        self.last.write(writer, KINDS);
         self.templates.write(writer);
         self.rejected_templates.write(writer);
         self.trusted.shape.write(writer);
@@ -280,9 +294,7 @@ impl History {
 
     pub fn read(reader: &mut Reader) -> Result<Self, StateError> {
         let mut h = Self::new();
-        for kind in h.kinds_mut() {
-            *kind = Last8::read(reader)?;
-        }
+        h.last = LastEight::read(reader, KINDS)?;
         (h.templates, h.rejected_templates) = (Bank::read(reader)?, Bank::read(reader)?);
         (h.trusted.shape, h.trusted.wide_shape) = (Bank::read(reader)?, Bank::read(reader)?);
         (h.trusted.power, h.trusted.amplitude) = (reader.one()?, reader.one()?);

@@ -1,7 +1,10 @@
 //! What a candidate looks like by itself: powers, widths, levels around it, its shape and its R position.
 
-use super::front_end::View;
-use super::math::{largest, least, ln};
+use multiversion::multiversion;
+
+use super::front_end::{View, first_largest};
+use super::math::{largest, least, ln, middle_of_34, rounded};
+use super::timing::Timing;
 
 /// Points of a shape: +-67 ms at about 120 Hz.
 pub(super) const SHAPE: usize = 17;
@@ -91,6 +94,7 @@ impl Candidate {
 }
 
 /// Measures the candidate at decimated index `index`.
+#[multiversion(targets("x86_64+avx2"))]
 pub(super) fn candidate(view: &View, index: i64) -> Candidate {
     let t = view.timing;
     let at = (index - view.energy_first) as usize;
@@ -98,93 +102,153 @@ pub(super) fn candidate(view: &View, index: i64) -> Candidate {
     let peak = energy[at];
     let eps = 5e-4 * peak; // a perfectly quiet neighbour counts as 66 dB below
     let before = at.min(index.max(0) as usize);
-    let (near, far) = (t.span(0.06), t.span(0.2));
+    let spans = t.spans;
+    let (near, far) = (spans.ms60, spans.ms200);
 
     let mut levels = [0.0; LEVELS];
     let mut set = |level: Level, value: f32| levels[level as usize] = value;
     set(Level::Power, ln(peak));
-    set(Level::Sharpness, 0.5 * ln(peak * peak / (first_difference_power(view, index) + eps * eps)));
     set(Level::Width, half_width(&energy[..=at + t.reach], at, 0.5 * peak, far) as f32 / t.rate_hz);
 
-    let second = before.min(t.span(1.0));
+    let second = before.min(t.spans.s1);
     let mean = energy[at - second..at].iter().sum::<f32>() / second.max(1) as f32;
     set(Level::Background, ln(mean + eps));
-    let quarter = t.span(0.25);
+    let quarter = t.spans.ms250;
     let quarters = (before / quarter).min(4);
     let floors = (0..quarters).map(|q| least(&energy[at - (q + 1) * quarter..at - q * quarter])).sum::<f32>();
     set(Level::Floor, ln(floors / quarters.max(1) as f32 + eps));
     set(Level::QuietAfter, ln(least(&energy[at + near..at + far]) + eps));
     set(Level::QuietBefore, ln(least(&energy[at - far..at - near]) + eps));
-    let (mut next, mut next_after) = (0.0, far);
-    for (ahead, &value) in energy[..=at + far].iter().enumerate().skip(at + t.span(0.1)) {
-        if value > next {
-            (next, next_after) = (value, ahead - at);
-        }
-    }
+    let ahead = &energy[at + spans.ms100..=at + far];
+    let largest_ahead = first_largest(ahead);
+    let next = ahead[largest_ahead];
+    let next_after = if next > 0.0 { largest_ahead + spans.ms100 } else { far };
     set(Level::Next, ln(next + eps));
     set(Level::NextAfter, next_after as f32 / t.rate_hz);
 
-    let (shape, wide_shape) = (shape(view, index, 1), shape(view, index, 2));
-    let (peak_to_peak, step) = amplitude(view, index);
+    let near = Near::new(view, index);
+    set(Level::Sharpness, 0.5 * ln(peak * peak / (near.first_difference_power(t) + eps * eps)));
+    let (peak_to_peak, step) = near.amplitude(view, index);
     set(Level::Amplitude, ln(peak_to_peak + eps));
     set(Level::Slope, ln(step + eps));
     let (range, step) = surroundings(view, index);
     set(Level::Range, ln(range + eps));
     set(Level::Step, step / (range + eps));
-    let sample = r_sample(view, index);
-    set(Level::Spike, spike(view, sample));
-    Candidate { index: index.max(0) as u64, sample, levels, shape, wide_shape, contour: contour(view, index) }
+    let (shape, wide_shape) = (near.shape::<1>(), near.shape::<2>());
+    let index = index.max(0) as u64;
+    Candidate { index, sample: 0, levels, shape, wide_shape, contour: [0; CONTOURS] }
 }
 
-/// The four contours, each in units that fill eight bits.
-fn contour(view: &View, index: i64) -> [i8; CONTOURS] {
-    const LONGEST: usize = 88;
-    let t = view.timing;
-    let at = (index - view.decimated_first) as usize;
-    let (near, tenth, far) = (t.span(0.15), t.span(0.1), t.span(0.2));
-    // smoothed, from 200 ms before to 250 ms after
-    let mut points = [0.0; LONGEST + 1];
-    let end = at + t.span(0.25);
-    let points = &mut points[..end - (at - far)];
-    for (point, w) in points.iter_mut().zip(view.decimated[at - far - 1..=end].windows(3)) {
-        *point = w[0] + w[1] + w[2];
-    }
-    let mean = |values: &[f32]| values.iter().fold(0.0, |sum, v| sum + v) / values.len() as f32;
-    let before = mean(&points[..far - tenth]);
-    let around = &points[far - near..=far + near];
-    let (high, low) = (largest(around), least(around));
-    let range = high - low + f32::MIN_POSITIVE;
-    let area = around.iter().fold(0.0, |sum, v| sum + (v - before).abs()) / around.len() as f32;
-    let after = mean(&points[far + near..]);
-    let main = if high - before > before - low { 1.0 } else { -1.0 };
-
-    let mut steps = [0.0; LONGEST];
-    let steps = &mut steps[..2 * near];
-    for (step, w) in steps.iter_mut().zip(around.windows(2)) {
-        *step = (w[1] - w[0]).abs();
-    }
-    let steepest = largest(steps);
-    let first = steps.iter().position(|&step| step > 0.2 * steepest).unwrap_or(0);
-    let last = steps.iter().rposition(|&step| step > 0.2 * steepest).unwrap_or(0);
-    let steep = steps.iter().filter(|&&step| step > 0.3 * steepest).count();
-    let units = |seconds: f32| rounded((250.0 * seconds / t.rate_hz).min(127.0)) as i8;
-    [
-        units((last + 1 - first) as f32),
-        units(steep as f32),
-        rounded((127.0 * area / range).min(127.0)) as i8,
-        rounded((64.0 * main * (after - before) / range).clamp(-127.0, 127.0)) as i8,
-    ]
+/// Measures what only a beat needs: its R position, a pacing spike before it, its contours.
+#[multiversion(targets("x86_64+avx2"))]
+pub(super) fn complete(view: &View, candidate: &mut Candidate) {
+    let index = candidate.index as i64;
+    candidate.sample = r_sample(view, index);
+    candidate.levels[Level::Spike as usize] = spike(view, candidate.sample);
+    candidate.contour = Near::new(view, index).contour(view.timing);
 }
 
-/// Mean power of the first difference over the energy window.
-fn first_difference_power(view: &View, index: i64) -> f32 {
-    let t = view.timing;
-    let d = view.decimated;
-    let at = (index - view.decimated_first) as usize;
-    let smooth = |i: usize| d[i - 1] + d[i] + d[i + 1];
-    let window = at - t.half_power..=at + t.half_power;
-    let sum = window.map(|i| smooth(i + t.lag) - smooth(i - t.lag)).fold(0.0, |sum, d| sum + d * d);
-    sum / (2 * t.half_power + 1) as f32
+/// Points that [`Near`] can hold: 450 ms at the highest rate.
+const NEAR: usize = 88;
+
+/// The smoothed signal from 200 ms before a candidate to 250 ms after it.
+struct Near {
+    points: [f32; NEAR],
+    /// Points in use.
+    count: usize,
+    /// Place of the candidate.
+    at: usize,
+}
+
+impl Near {
+    #[inline(always)]
+    fn new(view: &View, index: i64) -> Self {
+        let t = view.timing;
+        let at = (index - view.decimated_first) as usize;
+        let (before, count) = (t.spans.ms200, t.spans.ms200 + t.spans.ms250);
+        let mut points = [0.0; NEAR];
+        for (point, w) in points[..count].iter_mut().zip(view.decimated[at - before - 1..].windows(3)) {
+            *point = w[0] + w[1] + w[2];
+        }
+        Self { points, count, at: before }
+    }
+
+    /// The four contours, each in units that fill eight bits.
+    #[inline(always)]
+    fn contour(&self, t: &Timing) -> [i8; CONTOURS] {
+        let (near, tenth, far) = (t.spans.ms150, t.spans.ms100, self.at);
+        let points = &self.points[..self.count];
+        let mean = |values: &[f32]| values.iter().fold(0.0, |sum, v| sum + v) / values.len() as f32;
+        let before = mean(&points[..far - tenth]);
+        let around = &points[far - near..=far + near];
+        let (high, low) = (largest(around), least(around));
+        let range = high - low + f32::MIN_POSITIVE;
+        let area = around.iter().fold(0.0, |sum, v| sum + (v - before).abs()) / around.len() as f32;
+        let after = mean(&points[far + near..]);
+        let main = if high - before > before - low { 1.0 } else { -1.0 };
+
+        let mut steps = [0.0; NEAR];
+        let steps = &mut steps[..2 * near];
+        for (step, w) in steps.iter_mut().zip(around.windows(2)) {
+            *step = (w[1] - w[0]).abs();
+        }
+        let steepest = largest(steps);
+        let first = steps.iter().position(|&step| step > 0.2 * steepest).unwrap_or(0);
+        let last = steps.iter().rposition(|&step| step > 0.2 * steepest).unwrap_or(0);
+        let steep = steps.iter().map(|&step| u32::from(step > 0.3 * steepest)).sum::<u32>();
+        let units = |seconds: f32| rounded((250.0 * seconds / t.rate_hz).min(127.0)) as i8;
+        [
+            units((last + 1 - first) as f32),
+            units(steep as f32),
+            rounded((127.0 * area / range).min(127.0)) as i8,
+            rounded((64.0 * main * (after - before) / range).clamp(-127.0, 127.0)) as i8,
+        ]
+    }
+
+    /// Mean power of the first difference over the energy window.
+    #[inline(always)]
+    fn first_difference_power(&self, t: &Timing) -> f32 {
+        let width = 2 * t.half_power + 1;
+        let early = &self.points[self.at - t.half_power - t.lag..][..width];
+        let late = &self.points[self.at - t.half_power + t.lag..][..width];
+        let sum = late.iter().zip(early).map(|(b, a)| (b - a) * (b - a)).fold(0.0, |sum, power| sum + power);
+        sum / width as f32
+    }
+
+    /// Peak-to-peak amplitude around the candidate and its steepest step.
+    #[inline(always)]
+    fn amplitude(&self, view: &View, index: i64) -> (f32, f32) {
+        let half = view.timing.half_shape;
+        let smooth = &self.points[self.at - half..=self.at + half];
+        let at = (index - view.decimated_first) as usize;
+        let mut steps = [0.0; NEAR];
+        let steps = &mut steps[..=2 * half];
+        for (step, w) in steps.iter_mut().zip(view.decimated[at - half - 1..=at + half].windows(2)) {
+            *step = (w[1] - w[0]).abs();
+        }
+        ((largest(smooth) - least(smooth)) / 3.0, largest(steps).max(0.0))
+    }
+
+    /// The unit shape around the candidate, one point every `STRIDE` decimated samples.
+    #[inline(always)]
+    fn shape<const STRIDE: usize>(&self) -> [i16; SHAPE] {
+        let mut points = [0.0; SHAPE];
+        let source = &self.points[self.at - STRIDE * (SHAPE / 2)..][..=STRIDE * (SHAPE - 1)];
+        for (point, value) in points.iter_mut().zip(source.iter().step_by(STRIDE)) {
+            *point = *value;
+        }
+        let mean = points.iter().sum::<f32>() / SHAPE as f32;
+        for point in &mut points {
+            *point -= mean;
+        }
+        let norm = points.iter().fold(0.0, |sum, p| sum + p * p).sqrt();
+        let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
+        let mut shape = [0; SHAPE];
+        for (unit, point) in shape.iter_mut().zip(points) {
+            *unit = rounded(point * scale) as i16;
+        }
+        shape
+    }
 }
 
 fn half_width(energy: &[f32], at: usize, half: f32, most: usize) -> usize {
@@ -193,92 +257,65 @@ fn half_width(energy: &[f32], at: usize, half: f32, most: usize) -> usize {
     left + right
 }
 
-/// Peak-to-peak amplitude around the candidate and its steepest step.
-fn amplitude(view: &View, index: i64) -> (f32, f32) {
-    let d = view.decimated;
-    let at = (index - view.decimated_first) as usize;
-    let half = view.timing.half_shape;
-    let (mut high, mut low, mut step) = (f32::MIN, f32::MAX, 0.0_f32);
-    for i in at - half..=at + half {
-        let s = d[i - 1] + d[i] + d[i + 1];
-        high = high.max(s);
-        low = low.min(s);
-        step = step.max((d[i] - d[i - 1]).abs());
-    }
-    ((high - low) / 3.0, step)
-}
-
-/// The unit shape around the candidate, one point every `stride` decimated samples.
-fn shape(view: &View, index: i64, stride: usize) -> [i16; SHAPE] {
-    let d = view.decimated;
-    let at = (index - view.decimated_first) as usize - stride * (SHAPE / 2);
-    let mut points = [0.0; SHAPE];
-    for (i, point) in points.iter_mut().enumerate() {
-        let i = at + stride * i;
-        *point = d[i - 1] + d[i] + d[i + 1];
-    }
-    let mean = points.iter().sum::<f32>() / SHAPE as f32;
-    let norm = points.iter().fold(0.0, |sum, p| sum + (p - mean) * (p - mean)).sqrt();
-    let scale = if norm > 0.0 { UNIT / norm } else { 0.0 };
-    points.map(|p| rounded((p - mean) * scale))
-}
-
-/// Nearest integer, halves away from zero, without a call into the C library.
-fn rounded(x: f32) -> i16 {
-    let whole = x as i32;
-    let rest = x - whole as f32;
-    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i16
-}
-
 /// Peak-to-peak amplitude within +-150 ms, and how far the level 100 to 200 ms after is from that before.
+#[inline(always)]
 fn surroundings(view: &View, index: i64) -> (f32, f32) {
     let t = view.timing;
     let d = view.decimated;
     let at = (index - view.decimated_first) as usize;
-    let (near, wide, far) = (t.span(0.1), t.span(0.15), t.span(0.2));
+    let (near, wide, far) = (t.spans.ms100, t.spans.ms150, t.spans.ms200);
     let around = &d[at - wide..=at + wide];
     let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
     let step = mean(&d[at + near..at + far]) - mean(&d[at - far..at - near]);
     (largest(around) - least(around), step.abs())
 }
 
+/// Samples in the search for a spike at the highest rate.
+const LONGEST_SPIKED: usize = 128;
+
 /// Sharpest corner from 120 to 25 ms before the R peak over the sharpest around it, as a logarithm.
+#[inline(always)]
 fn spike(view: &View, sample: u64) -> f32 {
     let t = view.timing;
     let raw = view.raw;
     let at = (sample as i64 - view.raw_first) as usize;
     let corner = |from: usize, to: usize| {
-        raw[from.max(2) - 2..to].windows(3).fold(0.0, |most: f32, w| {
-            let corner = (2.0 * w[1] - w[0] - w[2]).abs();
-            if corner > most { corner } else { most }
-        })
+        let mut corners = [0.0; LONGEST_SPIKED];
+        let windows = raw[from.max(2) - 2..to].windows(3);
+        let corners = &mut corners[..windows.len()];
+        for (corner, w) in corners.iter_mut().zip(windows) {
+            *corner = (2.0 * w[1] - w[0] - w[2]).abs();
+        }
+        largest(corners).max(0.0)
     };
     let (near, far) = (t.before_spike.0, t.before_spike.1);
     let beat = corner(at.saturating_sub(near), (at + near).min(raw.len()).min(at + t.look_ahead / 8));
     ln((corner(at.saturating_sub(far), at.saturating_sub(near).max(3)) + 1e-3 * beat) / (beat + f32::MIN_POSITIVE))
 }
 
+/// Samples in the search for the R position at the highest rate, and one more.
+const LONGEST_REFINED: usize = 122;
+
 /// The input sample that departs most from the local median within +-60 ms, never older than the look-ahead.
+#[inline(always)]
 fn r_sample(view: &View, index: i64) -> u64 {
     let t = view.timing;
     let at = (index - view.decimated_first) as usize;
     let mut around = [0.0; 34];
     around.copy_from_slice(&view.decimated[at - 9..at + 25]);
-    let (lower, upper, _) = around.select_nth_unstable_by(17, f32::total_cmp);
-    let base = 0.5 * (largest(lower) + *upper) / t.factor as f32;
+    let (lower, upper) = middle_of_34(&around);
+    let base = 0.5 * (lower + upper) / t.factor as f32;
 
     // the sample that completed this candidate, whatever else the chunk holds
     let now = (index + (t.energy_delay() + t.reach + 1) as i64) * t.factor as i64 - 1;
     let centre = index * t.factor as i64 + (t.factor as i64 - 1) / 2;
     let oldest = (centre - t.half_refine as i64).max(now - t.look_ahead as i64).max(0);
     let newest = (centre + t.half_refine as i64).min(now);
-    let (mut best, mut position) = (-1.0, centre.max(0));
     let near = &view.raw[(oldest - view.raw_first) as usize..=(newest - view.raw_first) as usize];
-    for (i, value) in (oldest..).zip(near) {
-        let departure = (value - base).abs();
-        if departure > best {
-            (best, position) = (departure, i);
-        }
+    let mut departures = [0.0; LONGEST_REFINED];
+    let departures = &mut departures[..near.len()];
+    for (departure, value) in departures.iter_mut().zip(near) {
+        *departure = (value - base).abs();
     }
-    position as u64
+    oldest as u64 + first_largest(departures) as u64
 }

@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 use super::features::{self, Candidate};
 use super::math::largest;
 use super::quality::{Second, Tally};
@@ -31,7 +33,8 @@ thread_local! {
 
 /// What the front end finds, in order of the samples that complete it.
 pub(super) enum Found<'a> {
-    Candidate(Candidate),
+    /// A candidate whose parts that only beats need are not measured yet, and the signals to measure them in.
+    Candidate(Candidate, &'a View<'a>),
     Second(Second<'a>),
 }
 
@@ -216,27 +219,36 @@ impl FrontEnd {
         // a second is complete when the window of its last candidate is
         let due = |second: u64| (t.second(second + 1) as i64 - view.energy_first) as usize + reach;
         let mut close = due(self.open);
-        for now in kept..kept + new {
-            if now == close {
-                let (first, end) = (t.second(self.open), t.second(self.open + 1));
-                let samples = self.tally.take(self.open, (end - first) as usize);
-                let energy = &energy[now - reach - (end - first) as usize..now - reach];
-                found(Found::Second(Second::new(first * t.factor as u64, samples, energy)));
-                self.open += 1;
-                close = due(self.open);
-            }
-            if energy[now] > best {
-                peak = now;
-                best = energy[now];
-            } else if now - peak >= reach {
-                if best > 0.0 && energy[peak - reach..peak].iter().all(|&earlier| earlier < best) {
-                    found(Found::Candidate(features::candidate(&view, view.energy_first + peak as i64)));
-                    peak = now; // nothing between can dominate the candidate
+        let (mut now, end) = (kept, kept + new);
+        loop {
+            let stop = end.min(close);
+            while now < stop {
+                if energy[now] > best {
+                    (peak, best) = (now, energy[now]);
+                } else if now < peak + reach {
+                    // until the maximum's window ends only a larger energy matters
+                    now += first_above(&energy[now..stop.min(peak + reach)], best);
+                    continue;
                 } else {
-                    peak += 1 + first_largest(&energy[peak + 1..=now]);
+                    if best > 0.0 && largest(&energy[peak - reach..peak]) < best {
+                        found(Found::Candidate(features::candidate(&view, view.energy_first + peak as i64), &view));
+                        peak = now; // nothing between can dominate the candidate
+                    } else {
+                        peak += 1 + first_largest(&energy[peak + 1..=now]);
+                    }
+                    best = energy[peak];
                 }
-                best = energy[peak];
+                now += 1;
             }
+            if now == end {
+                break;
+            }
+            let (first, end) = (t.second(self.open), t.second(self.open + 1));
+            let samples = self.tally.take(self.open, (end - first) as usize);
+            let energy = &energy[now - reach - (end - first) as usize..now - reach];
+            found(Found::Second(Second::new(first * t.factor as u64, samples, energy)));
+            self.open += 1;
+            close = due(self.open);
         }
         self.peak = peak - new;
     }
@@ -273,6 +285,7 @@ impl FrontEnd {
 }
 
 /// Sums of `factor` samples behind the kept ones. Sums of integers stay exact in float32.
+#[multiversion(targets("x86_64+avx2"))]
 fn decimate(pending: &[f32], factor: usize, kept: &[f32], out: &mut Vec<f32>) {
     fn sums<const N: usize>(pending: &[f32], out: &mut Vec<f32>) {
         out.extend(pending.chunks_exact(N).map(|block| block.iter().fold(0.0, |sum, v| sum + v)));
@@ -289,13 +302,36 @@ fn decimate(pending: &[f32], factor: usize, kept: &[f32], out: &mut Vec<f32>) {
     }
 }
 
+/// Place of the first value above `bound`, their number if there is none: whole blocks at a time.
+#[inline(always)]
+fn first_above(values: &[f32], bound: f32) -> usize {
+    let blocks = values.chunks_exact(8);
+    let mut at = 0;
+    for block in blocks {
+        if largest(block) > bound {
+            break;
+        }
+        at += block.len();
+    }
+    at + values[at..].iter().take_while(|&&v| v <= bound).count()
+}
+
 /// Place of the largest value, the first of equals.
-fn first_largest(values: &[f32]) -> usize {
+#[inline(always)]
+pub(super) fn first_largest(values: &[f32]) -> usize {
     let most = largest(values);
-    values.iter().position(|v| v.to_bits() == most.to_bits()).unwrap_or(0)
+    let mut at = 0;
+    for block in values.chunks_exact(8) {
+        if largest(block) >= most {
+            break;
+        }
+        at += block.len();
+    }
+    at + values[at..].iter().position(|&v| v >= most).unwrap_or(0)
 }
 
 /// Sums of `2 half + 1` values in a row, each added from left to right.
+#[inline(always)]
 fn moving_sums(values: &[f32], half: usize, out: &mut [f32]) {
     fn taps<const N: usize>(values: &[f32], out: &mut [f32]) {
         for (sum, window) in out.iter_mut().zip(values.windows(N)) {
@@ -313,6 +349,7 @@ fn moving_sums(values: &[f32], half: usize, out: &mut [f32]) {
 }
 
 /// The energies kept and behind them the `new` ones from the decimated samples.
+#[multiversion(targets("x86_64+avx2"))]
 fn filter(t: &Timing, new: usize, kept: &[f32], scratch: &mut Scratch) {
     let (lag, half) = (t.lag, t.half_power);
     let powers = new + 2 * half;

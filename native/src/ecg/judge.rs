@@ -1,8 +1,8 @@
 //! Takes what the front end finds and makes beats and quality of it.
 
 use super::decide::{CORRELATION, History};
-use super::features::{CONTOURS, Candidate, LEVELS, Level, SHAPE};
-use super::front_end::{Found, FrontEnd};
+use super::features::{self, CONTOURS, Candidate, LEVELS, Level, SHAPE};
+use super::front_end::{Found, FrontEnd, View};
 use super::math::logistic;
 use super::morphology::{self, Morphology};
 use super::network::Networks;
@@ -51,7 +51,7 @@ impl Judge {
     /// Decides on what was found; `origin` is the stream index of the front end's sample 0.
     pub fn take(&mut self, found: Found, timing: &Timing, origin: i64, out: &mut LeadOutput) {
         match found {
-            Found::Candidate(candidate) => self.candidate(&candidate, timing, origin, out),
+            Found::Candidate(candidate, view) => self.candidate(candidate, view, timing, origin, out),
             Found::Second(second) => self.second(&second, timing, origin, out),
         }
     }
@@ -65,16 +65,17 @@ impl Judge {
         out.quality.push(QualitySecond { first_sample, quality, reasons });
     }
 
-    fn candidate(&mut self, candidate: &Candidate, timing: &Timing, origin: i64, out: &mut LeadOutput) {
+    fn candidate(&mut self, mut candidate: Candidate, view: &View, timing: &Timing, origin: i64, out: &mut LeadOutput) {
         if self.learning.is_some() && (candidate.index as f32) < LEARNING_S * timing.rate_hz {
             if let Some(learning) = self.learning.as_mut().filter(|learning| learning.len() < LEARNING_MOST) {
                 self.history.strongest = self.history.strongest.max(candidate.level(Level::Power));
-                learning.push(*candidate);
+                features::complete(view, &mut candidate);
+                learning.push(candidate);
             }
             return;
         }
         self.learnt(timing, origin, out);
-        self.decide(candidate, false, timing, origin, out);
+        self.decide(&mut candidate, Some(view), timing, origin, out);
     }
 
     /// Ends the learning phase when no candidate of its time can come any more.
@@ -88,33 +89,46 @@ impl Judge {
     }
 
     fn learnt(&mut self, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        for candidate in self.learning.take().unwrap_or_default() {
-            self.decide(&candidate, true, timing, origin, out);
+        for mut candidate in self.learning.take().unwrap_or_default() {
+            self.decide(&mut candidate, None, timing, origin, out);
         }
     }
 
-    fn decide(&mut self, candidate: &Candidate, late: bool, timing: &Timing, origin: i64, out: &mut LeadOutput) {
+    /// Without the view of its moment the candidate is one of the learning phase: complete, and late.
+    fn decide(
+        &mut self,
+        candidate: &mut Candidate,
+        view: Option<&View>,
+        timing: &Timing,
+        origin: i64,
+        out: &mut LeadOutput,
+    ) {
         self.history.expect(candidate);
-        let features = self.history.features(candidate, timing);
+        let (features, likeness) = self.history.features(candidate, timing);
         let [score] = self.networks.beat.score(&features);
         let accepted = score > self.decisions.gate();
+        let late = view.is_none();
         if !late {
             self.decisions.add(score, accepted, features[CORRELATION]);
         }
         if accepted {
+            if let Some(view) = view {
+                features::complete(view, candidate);
+            }
             let sample = (origin + candidate.sample as i64).max(0) as u64;
             let confidence = logistic(score);
             let label = self.label(candidate, confidence, timing);
             out.beats.push(Beat { sample, confidence, label, late });
         }
-        self.history.decide(candidate, score, accepted, timing);
+        self.history.decide(candidate, &likeness, score, accepted, timing);
     }
 
     fn label(&mut self, candidate: &Candidate, confidence: f32, timing: &Timing) -> BeatLabel {
         let rhythm = self.history.rhythm(candidate, timing);
-        let odds = self.networks.label.score(&self.morphology.features(candidate, rhythm));
+        let (features, likeness) = self.morphology.features(candidate, rhythm);
+        let odds = self.networks.label.score(&features);
         let named = confidence >= NAMED && self.morphology.knows();
-        let odds = self.morphology.take(candidate, rhythm, odds);
+        let odds = self.morphology.take(candidate, &likeness, rhythm, odds);
         if named { morphology::label(odds) } else { BeatLabel::Unclassifiable }
     }
 

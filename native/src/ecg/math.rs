@@ -3,7 +3,10 @@
 //! The C library picks its `logf` and `expf` by processor, and the last bit of a feature can decide a beat. These use
 //! additions, multiplications and divisions only, each rounded once, so training, tests and every server agree.
 
+use multiversion::multiversion;
+
 /// Natural logarithm of a positive, finite number; absolute error below 2e-6, subnormals count as the smallest normal.
+#[inline(always)]
 pub fn ln(x: f32) -> f32 {
     let bits = x.max(f32::MIN_POSITIVE).to_bits();
     // mantissa into [sqrt(1/2), sqrt(2)), then ln m = 2 atanh((m - 1) / (m + 1))
@@ -17,6 +20,7 @@ pub fn ln(x: f32) -> f32 {
 }
 
 /// Logistic function, 0 to 1; absolute error below 1e-5.
+#[inline(always)]
 pub fn logistic(x: f32) -> f32 {
     let x = x.clamp(-30.0, 30.0);
     // exp(-|x|) = (1 - y + y^2 / 2 ...) ^ 64 with y = |x| / 64, so that the logistic needs no table
@@ -29,16 +33,51 @@ pub fn logistic(x: f32) -> f32 {
     if x >= 0.0 { p } else { 1.0 - p }
 }
 
+/// Nearest integer of a number within +-2^22, halves away from zero. Without a conversion, which would not vectorise.
+#[inline(always)]
+pub fn rounded(x: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: the integer stands in the last bits, halves rounded to even
+    let shifted = x + SHIFT;
+    let rest = x - (shifted - SHIFT);
+    let even = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
+    even + (i32::from(rest >= 0.5) & i32::from(x > 0.0)) - (i32::from(rest <= -0.5) & i32::from(x < 0.0))
+}
+
+/// The largest product of a window of `N` integers with the five windows of the same length that begin at the first
+/// five of the others: no less than `N + 4`.
+#[multiversion(targets("x86_64+avx2"))]
+pub fn best_of_five_shifts<const N: usize, const M: usize>(window: &[i16; N], others: &[i16; M]) -> i32 {
+    let mut best = i32::MIN;
+    for shift in 0..5 {
+        let other: &[i16; N] = others[shift..].first_chunk().expect("four more than the window");
+        let mut sum = 0_i32;
+        for (a, b) in window.iter().zip(other) {
+            sum = sum.wrapping_add(i32::from(*a) * i32::from(*b));
+        }
+        best = best.max(sum);
+    }
+    best
+}
+
+/// The least and the largest of the values.
+#[multiversion(targets("x86_64+avx2"))]
+pub fn extremes(values: &[f32]) -> (f32, f32) {
+    (least(values), largest(values))
+}
+
 /// The largest of the values, `f32::MIN` of none. Eight lanes, so that it does not wait for each comparison in turn.
+#[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     extreme(values, f32::MIN, |a, b| if a > b { a } else { b })
 }
 
 /// The least of the values, `f32::MAX` of none.
+#[inline(always)]
 pub fn least(values: &[f32]) -> f32 {
     extreme(values, f32::MAX, |a, b| if a < b { a } else { b })
 }
 
+#[inline(always)]
 fn extreme(values: &[f32], start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
     let blocks = values.chunks_exact(8);
     let mut best = blocks.remainder().iter().fold(start, |best, &v| pick(v, best));
@@ -54,41 +93,28 @@ fn extreme(values: &[f32], start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
     best
 }
 
-/// The lower and the upper median of eight values, by a sorting network: no branch to guess.
-fn middle_of_8(values: &[f32; 8]) -> (f32, f32) {
-    const NETWORK: [(usize, usize); 19] = [
-        (0, 2),
-        (1, 3),
-        (4, 6),
-        (5, 7),
-        (0, 4),
-        (1, 5),
-        (2, 6),
-        (3, 7),
-        (0, 1),
-        (2, 3),
-        (4, 5),
-        (6, 7),
-        (2, 4),
-        (3, 5),
-        (1, 4),
-        (3, 6),
-        (1, 2),
-        (3, 4),
-        (5, 6),
-    ];
+/// The lower and the upper median of eight values, `K` such lists side by side, by a sorting network: no branch to guess.
+#[multiversion(targets("x86_64+avx2"))]
+pub fn middle_of_8<const K: usize>(values: &[[f32; K]; 8]) -> ([f32; K], [f32; K]) {
     let mut v = *values;
-    for (i, j) in NETWORK {
-        let (a, b) = (v[i], v[j]);
-        (v[i], v[j]) = if b < a { (b, a) } else { (a, b) };
+    macro_rules! sort {
+        ($(($i:literal, $j:literal)),+) => {$(
+            for k in 0..K {
+                let (a, b) = (v[$i][k], v[$j][k]);
+                v[$i][k] = if b < a { b } else { a };
+                v[$j][k] = if b < a { a } else { b };
+            }
+        )+};
     }
+    sort!((0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7), (0, 1), (2, 3), (4, 5), (6, 7));
+    sort!((2, 4), (3, 5), (1, 4), (3, 6), (1, 2), (3, 4), (5, 6));
     (v[3], v[4])
 }
 
 /// Median of the first `count` (at most 8) values; the mean of the middle two when `count` is even.
 pub fn median8(values: &[f32; 8], count: usize) -> f32 {
     if count >= 8 {
-        let (lower, upper) = middle_of_8(values);
+        let ([lower], [upper]) = middle_of_8(&values.map(|v| [v]));
         return 0.5 * (upper + lower);
     }
     let mut sorted = *values;
@@ -105,6 +131,30 @@ pub fn median8(values: &[f32; 8], count: usize) -> f32 {
         n if n % 2 == 1 => used[n / 2],
         n => 0.5 * (used[n / 2] + used[n / 2 - 1]),
     }
+}
+
+/// The lower and the upper median of 34 values: each has as many smaller ones as its rank says.
+#[inline(always)]
+pub fn middle_of_34(values: &[f32; 34]) -> (f32, f32) {
+    const LANES: usize = 12; // counts of so many values stay in registers
+    let mut padded = [f32::MAX; 3 * LANES];
+    padded[..34].copy_from_slice(values);
+    let (mut lower, mut upper) = ([f32::MIN; LANES], [f32::MIN; LANES]);
+    for block in padded.chunks_exact(LANES) {
+        let block: [f32; LANES] = std::array::from_fn(|i| block[i]);
+        let mut smaller = [0_i32; LANES];
+        for &value in values {
+            for (count, &other) in smaller.iter_mut().zip(&block) {
+                *count += i32::from(value < other);
+            }
+        }
+        for i in 0..LANES {
+            let (below, above) = (block[i].max(lower[i]), block[i].max(upper[i]));
+            lower[i] = if smaller[i] <= 16 { below } else { lower[i] };
+            upper[i] = if smaller[i] <= 17 { above } else { upper[i] };
+        }
+    }
+    (largest(&lower), largest(&upper))
 }
 
 #[cfg(test)]
@@ -138,7 +188,23 @@ mod tests {
                 sorted.sort_by(f32::total_cmp);
                 assert_eq!(median8(eight, 8), 0.5 * (sorted[3] + sorted[4]));
             }
+            if let Some(many) = values.first_chunk::<34>() {
+                let mut sorted = *many;
+                sorted.sort_by(f32::total_cmp);
+                assert_eq!(middle_of_34(many), (sorted[16], sorted[17]));
+            }
         }
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_library() {
+        for i in -400_000..400_000 {
+            let x = i as f32 / 8.0;
+            assert_eq!(rounded(x), x.round() as i32, "{x}");
+            let near = f32::from_bits(x.to_bits().wrapping_add(1));
+            assert_eq!(rounded(near), near.round() as i32, "{near}");
+        }
+        assert_eq!(rounded(0.499_999_97), 0);
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! All constants are in seconds, and everything a decision uses is relative, so rate, gain, offset and polarity do not
 //! matter. However a stream is cut into pushes, the same beats come out, bit for bit.
 
+// A function runs with the wide registers of its caller only where it is a part of it.
+#![allow(clippy::inline_always)]
+
 mod bank;
 mod clusters;
 mod decide;

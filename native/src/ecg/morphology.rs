@@ -6,9 +6,9 @@
 //! feeds back into a feature, so one mistake does not breed others.
 
 use super::BeatLabel;
-use super::clusters::Clusters;
+use super::clusters::{Clusters, Likeness};
 use super::features::{Candidate, Contour, Level};
-use super::history::Last8;
+use super::history::LastEight;
 use super::math::ln;
 use crate::state::{Reader, StateError, Writer};
 
@@ -19,6 +19,10 @@ const KNOWN: usize = 4;
 /// Levels whose usual value is remembered.
 const COMPARED: [Level; 6] =
     [Level::Power, Level::Sharpness, Level::Width, Level::Amplitude, Level::Slope, Level::Range];
+/// Place of the area behind them.
+const AREA: usize = COMPARED.len();
+/// A power of two, so that they fill vector registers.
+const LANES: usize = 8;
 /// The mean score of a cluster counts as much of a beat's own.
 const VOTE: f32 = 0.6;
 
@@ -30,8 +34,8 @@ const SLOW_S: f32 = 0.6;
 /// What labelling remembers of one lead.
 #[derive(Clone, Default)]
 pub(super) struct Morphology {
-    usual: [Last8; COMPARED.len()],
-    usual_area: Last8,
+    /// The compared levels of the last usual beats, and behind them their area.
+    usual: LastEight<LANES>,
     clusters: Clusters,
     /// Interval before the last beat, seconds.
     last_rr: f32,
@@ -58,11 +62,11 @@ impl Rhythm {
 impl Morphology {
     /// Whether enough beats are known to tell a usual one.
     pub fn knows(&self) -> bool {
-        self.usual[0].known() >= KNOWN
+        self.usual.known(0) >= KNOWN
     }
 
-    /// The features of a beat.
-    pub fn features(&self, c: &Candidate, rhythm: Rhythm) -> [f32; FEATURES] {
+    /// The features of a beat, and what [`Self::take`] needs to know of it.
+    pub fn features(&self, c: &Candidate, rhythm: Rhythm) -> ([f32; FEATURES], Likeness) {
         let rr = rhythm.rr.unwrap_or(rhythm.usual_rr);
         let last_rr = if self.last_rr > 0.0 { self.last_rr } else { rr };
         let (power, range) = (c.level(Level::Power), c.level(Level::Range));
@@ -86,28 +90,30 @@ impl Morphology {
             c.level(Level::Next) - power,
             c.level(Level::Step),
             c.level(Level::Spike),
-            area - self.usual_area.median_or(area),
+            area - self.usual.median_or(AREA, area),
         ];
         let mut f = [0.0; FEATURES];
         let (first, rest) = f.split_at_mut(own.len());
         first.copy_from_slice(&own);
         let (compared, clusters) = rest.split_at_mut(COMPARED.len());
-        for ((difference, usual), level) in compared.iter_mut().zip(&self.usual).zip(COMPARED) {
-            *difference = c.level(level) - usual.median_or(c.level(level));
+        for (kind, (difference, level)) in compared.iter_mut().zip(COMPARED).enumerate() {
+            *difference = c.level(level) - self.usual.median_or(kind, c.level(level));
         }
-        clusters.copy_from_slice(&self.clusters.features(&c.wide_shape));
-        f
+        let (known, likeness) = self.clusters.features(&c.wide_shape);
+        clusters.copy_from_slice(&known);
+        (f, likeness)
     }
 
     /// Takes a beat with the log odds of its labels; returns those odds with the vote of its cluster.
-    pub fn take(&mut self, c: &Candidate, rhythm: Rhythm, odds: [f32; 2]) -> [f32; 2] {
-        let (votes, place) = self.clusters.take(&c.wide_shape, rhythm.prematurity(), odds);
+    pub fn take(&mut self, c: &Candidate, likeness: &Likeness, rhythm: Rhythm, odds: [f32; 2]) -> [f32; 2] {
+        let (votes, place) = self.clusters.take(&c.wide_shape, likeness, rhythm.prematurity(), odds);
         self.last_rr = rhythm.rr.unwrap_or(0.0);
         if self.clusters.usual() == Some(place) {
-            for (usual, level) in self.usual.iter_mut().zip(COMPARED) {
-                usual.push(c.level(level));
+            for (kind, level) in COMPARED.into_iter().enumerate() {
+                self.usual.push(kind, c.level(level));
             }
-            self.usual_area.push(c.contour(Contour::Area));
+            self.usual.push(AREA, c.contour(Contour::Area));
+            self.usual.settle();
         }
         let mut odds = [odds[0] + VOTE * votes[0], odds[1] + VOTE * votes[1]];
         if rhythm.usual_rr > SLOW_S && self.clusters.lasting(place) {
@@ -117,20 +123,13 @@ impl Morphology {
     }
 
     pub fn write(&self, writer: &mut Writer) {
-        for usual in &self.usual {
-            usual.write(writer);
-        }
-        self.usual_area.write(writer);
+        self.usual.write(writer, AREA + 1);
         self.clusters.write(writer);
         writer.one(self.last_rr);
     }
 
     pub fn read(reader: &mut Reader) -> Result<Self, StateError> {
-        let mut morphology = Self::default();
-        for usual in &mut morphology.usual {
-            *usual = Last8::read(reader)?;
-        }
-        morphology.usual_area = Last8::read(reader)?;
+        let mut morphology = Self { usual: LastEight::read(reader, AREA + 1)?, ..Self::default() };
         morphology.clusters = Clusters::read(reader)?;
         morphology.last_rr = reader.one()?;
         if (0.0..1e6).contains(&morphology.last_rr) { Ok(morphology) } else { Err(StateError::Value("last interval")) }

@@ -1,5 +1,7 @@
 //! Small scores: standardised features through two layers of rectified linear units.
 
+use multiversion::multiversion;
+
 use super::weights;
 
 /// The grid that weights are rounded to: every weight is an integer over this.
@@ -49,14 +51,23 @@ impl<const N: usize, const A: usize, const B: usize, const O: usize> Network<N, 
 
     /// Log odds of each result.
     pub fn score(&self, features: &[f32; N]) -> [f32; O] {
-        let inputs: [f32; N] =
-            std::array::from_fn(|i| ((features[i] - self.mean[i]) * self.scale[i]).clamp(-LIMIT, LIMIT));
-        let first = layer(&inputs, &self.first, &self.first_bias).map(|v| v.max(0.0));
-        let second = layer(&first, &self.second, &self.second_bias).map(|v| v.max(0.0));
-        layer(&second, &self.last, &self.last_bias)
+        score(self, features)
     }
 }
 
+#[multiversion(targets("x86_64+avx2"))]
+fn score<const N: usize, const A: usize, const B: usize, const O: usize>(
+    network: &Network<N, A, B, O>,
+    features: &[f32; N],
+) -> [f32; O] {
+    let inputs: [f32; N] =
+        std::array::from_fn(|i| ((features[i] - network.mean[i]) * network.scale[i]).clamp(-LIMIT, LIMIT));
+    let first = layer(&inputs, &network.first, &network.first_bias).map(|v| v.max(0.0));
+    let second = layer(&first, &network.second, &network.second_bias).map(|v| v.max(0.0));
+    layer(&second, &network.last, &network.last_bias)
+}
+
+#[inline(always)]
 fn layer<const I: usize, const J: usize>(inputs: &[f32; I], rows: &[[f32; J]; I], bias: &[f32; J]) -> [f32; J] {
     let mut sums = *bias;
     for (x, row) in inputs.iter().zip(rows) {

@@ -1,6 +1,6 @@
 //! Signal quality, one figure a second: how likely the beats of that second are all right, and what is wrong with it.
 
-use super::math::{largest, least, ln, logistic};
+use super::math::{extremes, least, ln, logistic};
 use super::network::Networks;
 use super::reason;
 use crate::state::{Reader, StateError, Writer};
@@ -48,7 +48,8 @@ impl Tally {
             counts[0] += samples.len() as u16;
             return;
         }
-        if largest(samples) < self.high && least(samples) > self.low {
+        let (low, high) = extremes(samples);
+        if high < self.high && low > self.low {
             return;
         }
         for &sample in samples {
@@ -174,7 +175,7 @@ impl Decisions {
     pub fn close(&mut self, second: &Second, scale: Scale, networks: &Networks) -> (f32, u8) {
         let Samples { invalid, rail } = second.samples;
         let silence = SILENCE * exp_bound(scale.beat_power);
-        let silent = second.energy.iter().filter(|&&energy| energy <= silence).count();
+        let silent = second.energy.iter().map(|&energy| u32::from(energy <= silence)).sum::<u32>();
         let flat = (silent as f32 / second.energy.len().max(1) as f32 - invalid).max(0.0);
         let lost = invalid.max(rail).max(flat);
         let [odds] = networks.quality.score(&self.features(second, scale));

@@ -52,6 +52,18 @@ pub(super) struct Timing {
     pub hold: u64,
     /// Invalid samples after which the filters stand still.
     pub idle: u64,
+    pub spans: Spans,
+}
+
+/// Decimated samples that last so long, rounded down.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spans {
+    pub ms60: usize,
+    pub ms100: usize,
+    pub ms150: usize,
+    pub ms200: usize,
+    pub ms250: usize,
+    pub s1: usize,
 }
 
 impl Timing {
@@ -63,6 +75,7 @@ impl Timing {
         let rate = fs_hz / factor as f64;
         let count = |seconds: f64| (seconds * rate).round() as usize;
         let (lag, half_power, reach) = (count(0.025), count(0.035), count(0.2));
+        let span = |seconds: f32| (seconds * rate as f32) as usize;
         let delay = 1 + lag + half_power + reach;
         let look_ahead = (LOOK_AHEAD_S * fs_hz) as usize;
         Ok(Self {
@@ -81,6 +94,14 @@ impl Timing {
             before_spike: ((0.025 * fs_hz) as usize, (0.12 * fs_hz) as usize),
             hold: (HOLD_S * fs_hz) as u64,
             idle: (IDLE_S * fs_hz) as u64,
+            spans: Spans {
+                ms60: span(0.06),
+                ms100: span(0.1),
+                ms150: span(0.15),
+                ms200: span(0.2),
+                ms250: span(0.25),
+                s1: span(1.0),
+            },
         })
     }
 
@@ -98,11 +119,6 @@ impl Timing {
     pub fn second_at(&self, index: u64) -> u64 {
         let near = (index as f64 * self.factor as f64 / self.fs_hz) as u64;
         (near.saturating_sub(1)..=near + 1).rev().find(|&second| self.second(second) <= index).unwrap_or(0)
-    }
-
-    /// Decimated samples that last `seconds`, rounded down.
-    pub fn span(&self, seconds: f32) -> usize {
-        (seconds * self.rate_hz) as usize
     }
 }
 

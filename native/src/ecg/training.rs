@@ -2,7 +2,7 @@
 
 use super::BeatLabel;
 use super::decide::{CORRELATION, History};
-use super::features::{Candidate, Level};
+use super::features::{self, Candidate, Level};
 use super::front_end::{Found, FrontEnd};
 use super::morphology::{Morphology, label};
 use super::quality::{Decisions, Second};
@@ -45,7 +45,10 @@ impl Recording {
         let mut front = FrontEnd::new(timing, samples.first().copied().unwrap_or(0.0));
         let keep = |found: Found| {
             events.push(match found {
-                Found::Candidate(candidate) => Event::Candidate(candidate),
+                Found::Candidate(mut candidate, view) => {
+                    features::complete(view, &mut candidate);
+                    Event::Candidate(candidate)
+                }
                 Found::Second(second) => Event::Second(Second { energy: &[], ..second }),
             });
         };
@@ -81,16 +84,17 @@ impl Recording {
                 }
                 Event::Candidate(candidate) => {
                     history.expect(candidate);
-                    let features = history.features(candidate, t);
+                    let (features, likeness) = history.features(candidate, t);
                     let score = teacher.beat(place, &features);
                     let accepted = score > decisions.gate();
                     decisions.add(score, accepted, features[CORRELATION]);
                     if accepted {
                         let rhythm = history.rhythm(candidate, t);
-                        let odds = teacher.accepted(place, &morphology.features(candidate, rhythm));
-                        teacher.labelled(place, label(morphology.take(candidate, rhythm, odds)));
+                        let (features, likeness) = morphology.features(candidate, rhythm);
+                        let odds = teacher.accepted(place, &features);
+                        teacher.labelled(place, label(morphology.take(candidate, &likeness, rhythm, odds)));
                     }
-                    history.decide(candidate, score, accepted, t);
+                    history.decide(candidate, &likeness, score, accepted, t);
                     place += 1;
                 }
             }
