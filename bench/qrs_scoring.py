@@ -47,20 +47,35 @@ def record_names(folder: Path, annotator: str = "atr") -> list[str]:
     return [name for name in headers if (folder / f"{name}.{annotator}").exists()]
 
 
+WIDTHS = {"80": 8, "508": 8, "310": 10, "311": 10, "212": 12, "24": 24, "524": 24, "32": 32}
+"""Bits of WFDB's signal formats; all others have 16."""
+
+
 def load(folder: Path, name: str, annotator: str = "atr", channel: int = 0) -> Record:
-    """Reads one channel and its reference beats.
+    """Reads one channel and its reference beats, at the channel's own rate.
 
     Raises:
-        FileNotFoundError: Header, signal or annotations are missing.
+        OSError: Header, signal or annotations are missing or shorter than they say.
+        ValueError: They are damaged, or the record has no such channel or no beat.
     """
     path = str(folder / name)
-    record: Any = wfdb.rdrecord(path, channels=[channel], physical=False)
-    digital = record.d_signal[:, 0]
-    widest = {"212": 12, "310": 10, "311": 10, "80": 8, "24": 24, "32": 32}.get(str(record.fmt[0]), 16)
+    header: Any = wfdb.rdheader(path)
+    if not 0 <= channel < header.n_sig:
+        message = f"channel {channel} of {header.n_sig}"
+        raise ValueError(message)
+    segments = isinstance(header, wfdb.MultiRecord)
+    per_frame = 1 if segments else int(header.samps_per_frame[channel])
+    record: Any = wfdb.rdrecord(path, channels=[channel], physical=False, smooth_frames=per_frame == 1)
+    digital = np.asarray(record.d_signal[:, 0] if per_frame == 1 else record.e_d_signal[0], np.int64)
+    widest = WIDTHS.get(str(record.fmt[0]), 16)
     samples, divisor = sixteen_bits(digital, digital == -(1 << (widest - 1)))
-    beats, codes, excluded = reference(path, annotator)
+    fs_hz = float(record.fs) * per_frame
+    beats, codes, excluded = reference(path, annotator, fs_hz, float(record.fs))
+    if len(beats) == 0:
+        message = f"no beat among the annotations .{annotator}"
+        raise ValueError(message)
     gain = (float(record.adc_gain[0]) or 200.0) / divisor
-    return Record(name, float(record.fs), samples, gain, beats, codes, excluded)
+    return Record(name, fs_hz, samples, gain, beats, codes, excluded)
 
 
 def sixteen_bits(digital: npt.NDArray[np.int64], invalid: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int16], int]:
@@ -79,12 +94,17 @@ def sixteen_bits(digital: npt.NDArray[np.int64], invalid: npt.NDArray[np.bool_])
     return np.where(invalid, INVALID, np.round(centred / divisor)).astype(np.int16), divisor
 
 
-def reference(path: str, annotator: str) -> tuple[Indices, list[str], list[tuple[int, int]]]:
-    """Returns reference beats, their codes and the stretches between `[` and `]`."""
+def reference(
+    path: str, annotator: str, fs_hz: float, frames_hz: float
+) -> tuple[Indices, list[str], list[tuple[int, int]]]:
+    """Returns reference beats, their codes and the stretches between `[` and `]`, as samples at `fs_hz`.
+
+    Annotations count in frames, unless their file states a rate of its own.
+    """
     annotation: Any = wfdb.rdann(path, annotator)
-    pairs = sorted(
-        (int(s), c) for s, c in zip(annotation.sample, annotation.symbol, strict=True) if c in BEAT_CODES or c in "[]"
-    )
+    scale = fs_hz / float(annotation.fs or frames_hz)
+    marks = zip(annotation.sample, annotation.symbol, strict=True)
+    pairs = sorted((round(int(s) * scale), c) for s, c in marks if c in BEAT_CODES or c in "[]")
     beats = [(s, c) for s, c in pairs if c in BEAT_CODES]
     excluded: list[tuple[int, int]] = []
     start: int | None = None
