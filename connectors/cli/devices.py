@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from connectors.cli.console import CliError, console, load_settings, nats_client, say
+from connectors.devices.check import CaptureError, check_capture, read_capture
 from connectors.identity.authority import IdentityError
 from connectors.identity.certs import LOCAL_NAMES, DevelopmentCA
 from connectors.identity.devices import SUFFIX, Devices, Enrolled
@@ -20,7 +21,7 @@ from connectors.identity.registry import By, Registry
 from connectors.jetstream.streams import ensure_streams_async
 from dataflows.contracts.frames import DEFAULT_TENANT, Origin
 
-devices_app = typer.Typer(no_args_is_help=True, help="Enrol, revoke, rotate and list devices.")
+devices_app = typer.Typer(no_args_is_help=True, help="Enrol, revoke, rotate, list and check devices.")
 
 _T = TypeVar("_T")
 Patient = Annotated[str, typer.Argument(help="Pseudonym of the patient.")]
@@ -140,6 +141,28 @@ def list_devices(
             _day(credential.issued_s), _day(credential.expires_s), credential.id,
         )  # fmt: skip
     console.print(table)
+
+
+@devices_app.command()
+def check(
+    capture: Annotated[
+        Path, typer.Argument(help="JSON lines of subject and payload (base64), or a folder of payloads.")
+    ],
+) -> None:
+    """Say what is wrong with a device's captured messages, in the words of the rejection reasons (docs/devices.md).
+
+    Exit code 1 when the flow would reject one of them.
+    """
+    try:
+        checked = check_capture(read_capture(capture), load_settings())
+    except CaptureError as error:
+        raise CliError(str(error)) from error
+    for finding in [*checked.rejected, *checked.notes]:
+        say(f"{finding.place}: {finding.reason}: {finding.detail}  ({finding.subject})")
+    verdict = f"{checked.messages} messages, {len(checked.rejected)} rejected, {len(checked.notes)} notes"
+    if checked.rejected or not checked.messages:
+        raise CliError(verdict)
+    say(verdict)
 
 
 def certs(
