@@ -90,7 +90,7 @@ docs: _module
 
 # run every test, Rust and Python (arguments go to pytest: `just test -k replay`)
 test *ARGS: test-rust
-    {{ bin }}/python -m pytest -n 2 --dist loadscope {{ ARGS }}
+    {{ bin }}/python -m pytest -n 2 --dist loadscope --durations=15 {{ ARGS }}
 
 # run the Rust tests
 test-rust:
