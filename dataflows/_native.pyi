@@ -545,6 +545,9 @@ class Items:
     def commands(self) -> int:
         """How many of them are commands."""
 
+    def without_waves(self) -> Items:
+        """The list without waves, for whoever needs readings alone and not the cost of detectors."""
+
     def split(self, at: int) -> tuple[Items, Items]:
         """The list cut before item `at`."""
 
@@ -589,10 +592,22 @@ class Command:
 
 @final
 class Validator:
-    """The validator of the wire contract; gateways and the device check ask the same one as the flow."""
+    """The validator of the wire contract; gateways and the device check ask the same one as the flow.
+
+    Args:
+        max_ahead_s: A device clock further ahead of log time is refused.
+        keep_waves_h: Samples older than this are refused.
+        keep_rows_h: The same for readings and answers.
+        models: Whether `model-<name>` may speak here: in the log, not at a gateway for devices.
+    """
 
     def __new__(
-        cls, *, max_ahead_s: float = 300.0, keep_waves_h: float = 72.0, keep_rows_h: float = 2160.0
+        cls,
+        *,
+        max_ahead_s: float = 300.0,
+        keep_waves_h: float = 72.0,
+        keep_rows_h: float = 2160.0,
+        models: bool = True,
     ) -> Validator: ...
     def check(self, key: str, messages: Messages) -> tuple[Items, list[Reject]]:
         """Checks the messages of the patient `tenant/patient`: what passed, in log order, and what was refused."""
@@ -1006,10 +1021,10 @@ class Publisher:
             PublishError: A message was refused or not acknowledged in time; others may be stored.
             JetStreamError: The connection broke; some may be stored.
         """
-    def scan(self, stream: str, from_seq: int, tag: str = "") -> list[tuple[int, str, str]]:
+    def scan(self, stream: str, from_seq: int, tag: str = "", subject: str = "") -> list[tuple[int, str, str]]:
         """(sequence, header Nats-Msg-Id, header `tag`) of what the stream holds from a sequence to its present end.
 
-        An absent header is an empty string.
+        An absent header is an empty string; `subject` (as stored, with wildcards) limits what is looked at.
 
         Raises:
             JetStreamError: The stream cannot be read.

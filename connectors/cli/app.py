@@ -23,6 +23,7 @@ from connectors.cli import (
     gateway,
     history,
     ledger,
+    models,
     notify,
     rejected,
     replay,
@@ -41,6 +42,7 @@ from connectors.local.process import StackError
 from connectors.notify.service import NotifyError
 from connectors.questdb.http import QueryError, QuestDBUnavailableError
 from dataflows.alerts.rules import RuleError
+from dataflows.models.spec import ModelError
 from dataflows.monitor.state import StateRefusedError
 
 app = typer.Typer(
@@ -51,7 +53,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 SAID = (
-    *(RuleError, NotifyError, ExportError),
+    *(RuleError, NotifyError, ExportError, ModelError),
     *(CliError, RecordingError, PublishError, StackError, StreamSetupError, StateRefusedError),
     *(QuestDBUnavailableError, QueryError),
 )
@@ -103,6 +105,7 @@ app.command("dashboard")(dashboard.dashboard)
 app.command("key")(dashboard.key)
 app.add_typer(rules.app, name="rules")
 app.add_typer(report.app, name="report")
+app.add_typer(models.app, name="models")
 app.command("notify")(notify.notify)
 app.command("doctor")(doctor.doctor)
 app.command("gateway")(gateway.gateway)

@@ -97,7 +97,7 @@ class Ingest:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._validator = validator(settings)
+        self._validator = validator(settings, models=False)
         self._client: Client | None = None
         self._keys: ApiKeys | None = None
         self._audited_s: dict[str, float] = {}

@@ -142,6 +142,26 @@ class Authority:
         expires = int(time.time() + days * _DAY_S)
         return self._user(signer, account, f"{tenant}/{patient}/{device}", None, tags=tags, expires_s=expires)
 
+    def issue_model(self, device: str, *, days: float) -> Issued:
+        """Makes the identity of a model, which reads the whole log and publishes scores of its own name alone.
+
+        Args:
+            device: `model-<name>`.
+            days: How long it holds.
+
+        Raises:
+            IdentityError: No keys were made here, or `days` cannot be.
+        """
+        if not self.exists:
+            message = "an identity for a model needs stack.security (VITALS_STACK__SECURITY=true)"
+            raise IdentityError(message)
+        if not 0 < days <= MAX_DAYS:
+            message = f"an identity holds for at most {MAX_DAYS} days, not {days:g}"
+            raise IdentityError(message)
+        signer, account = self._key(f"{PIPELINE}.model", "account"), self.account_public(PIPELINE)
+        expires = int(time.time() + days * _DAY_S)
+        return self._user(signer, account, device, None, tags={"device": device}, expires_s=expires)
+
     def revoke(self, tenant: str, users: Mapping[str, int]) -> str:
         """Voids the tokens of users that were made until a time (s since 1970); returns the account's new token."""
         with locked(self.folder):

@@ -74,7 +74,24 @@ def pipeline_roles() -> dict[str, Template]:
         "sub": {"allow": ["_INBOX.>"]},
         **_OPEN,
     }
-    return {"gateway": gateway}
+    log = "VITALS"
+    model = {
+        "pub": {
+            "allow": [
+                "vitals.v1.*.*.{{tag(device)}}.numeric",
+                "$JS.API.INFO",
+                f"$JS.API.STREAM.INFO.{log}",
+                f"$JS.API.CONSUMER.CREATE.{log}",
+                f"$JS.API.CONSUMER.CREATE.{log}.>",
+                f"$JS.API.CONSUMER.INFO.{log}.>",
+                f"$JS.API.CONSUMER.MSG.NEXT.{log}.>",
+                f"$JS.API.CONSUMER.DELETE.{log}.>",
+            ]
+        },
+        "sub": {"allow": ["_INBOX.>"]},
+        **_OPEN,
+    }
+    return {"gateway": gateway, "model": model}
 
 
 def system_account() -> Claims:

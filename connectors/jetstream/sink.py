@@ -54,11 +54,20 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
 
     Before it looks, it raises a fence: a message on a subject of its own, whose sequence number every message that it
     writes expects to be the last on that subject. What a killed predecessor had sent and the server has not read yet
-    carries an older fence and is refused, so nothing can arrive behind the look.
+    carries an older fence and is refused, so nothing can arrive behind the look. The log of record takes no fences: who
+    writes frames into it (`subject`) relies on the dedupe window for what was on its way, and the flow counts a frame
+    that comes twice once.
     """
 
     def __init__(
-        self, publisher: Publisher, stream: str, step_id: str, partition: str, resume_state: bytes | None
+        self,
+        publisher: Publisher,
+        stream: str,
+        step_id: str,
+        partition: str,
+        resume_state: bytes | None,
+        *,
+        subject: str = "",
     ) -> None:
         self._publisher, self._stream = publisher, stream
         self._writer = f"{step_id}/{partition}"
@@ -82,11 +91,12 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 logger.error("%s: stream %s was deleted and created anew, its messages are gone", self._writer, stream)
         # A replicated stream takes no second message that expects the same fence while the first is on its way to the
         # other servers (nats-server 2.15.1 refuses it), so there each waits for the one before.
-        self._one_by_one = publisher.replicas(stream) > 1
-        self._fence = self._last_seq = self._raise_fence()
+        self._one_by_one = not subject and publisher.replicas(stream) > 1
+        self._fence = 0 if subject else self._raise_fence()
+        self._last_seq = max(last_seq, self._fence)
         self._present_ids: set[str] = set()
         self._held: dict[str, int] = {}
-        for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER):
+        for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER, subject):
             if not message_id or (writer != self._writer and writer.startswith(f"{step_id}/")):
                 continue  # a key has one writer for ever: what its neighbours wrote need not be kept in memory
             self._present_ids.add(message_id)
@@ -152,10 +162,13 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
             ("Nats-Msg-Id", value.message_id),
             ("Vitals-Published-Ns", str(time.time_ns())),
             (WRITER, self._writer),
-            ("Nats-Expected-Last-Subject-Sequence", str(self._fence)),
-            ("Nats-Expected-Last-Subject-Sequence-Subject", self._fence_subject),
             *value.headers,
         ]
+        if self._fence:
+            headers += [
+                ("Nats-Expected-Last-Subject-Sequence", str(self._fence)),
+                ("Nats-Expected-Last-Subject-Sequence-Subject", self._fence_subject),
+            ]
         return value.subject, headers, value.payload
 
     def snapshot(self) -> bytes:
@@ -194,12 +207,15 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
         nats: Where the server is.
         stream: Name of the stream that holds the messages' subjects.
         parts: Writers, fixed for ever: their names are the recovery key.
+        subject: What is written, as the stream stores it, with wildcards: where others fill the stream, a restart need
+            not look at what they wrote.
     """
 
-    def __init__(self, nats: NatsSettings, stream: str, parts: int = _PARTS) -> None:
+    def __init__(self, nats: NatsSettings, stream: str, parts: int = _PARTS, *, subject: str = "") -> None:
         self._nats = nats
         self._stream = stream
         self._parts = parts
+        self._subject = subject
 
     def list_parts(self) -> list[str]:
         """Names of the writers."""
@@ -217,4 +233,4 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
             StateRefusedError: The recovery state cannot be read.
         """
         publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))
-        return JetStreamSinkPartition(publisher, self._stream, step_id, for_part, resume_state)
+        return JetStreamSinkPartition(publisher, self._stream, step_id, for_part, resume_state, subject=self._subject)

@@ -23,6 +23,9 @@ from dataflows.alerts.alert import Kind, Priority
 STATUS_BITS = {"lead_off": 1, "motion": 2, "paced": 4}
 """Bits of `Status` in vitals.proto, by the names that rules use."""
 MAX_DELAY_S = 24 * 3600.0
+MODEL_SCORE = "model_score"
+"""The code of what models say; which model it is, is the device's name."""
+MODEL_PREFIX = "model-"
 
 
 class RuleError(ValueError):
@@ -66,6 +69,7 @@ class RuleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     gates: bool = False
     gated_by: tuple[str, ...] = ()
     code: str | None = None
+    device: str | None = None
     measure: Literal["value", "rise", "fall"] = "value"
     within_s: float | None = None
     above: float | None = None
@@ -105,6 +109,8 @@ class Rule:
     gates: bool
     gated_by: frozenset[str]
     code: str | None
+    device: str | None
+    """Readings of this device alone: for scores, the model."""
     measure: str
     within_s: float
     bounds: Bounds | None
@@ -285,6 +291,8 @@ def _checked_rule(name: str, spec: RuleSpec) -> Rule:
         _refuse(f"ignore knows {sorted(STATUS_BITS)}, not {sorted(unknown)}")
     if not 0 <= spec.delay_s <= MAX_DELAY_S or not 0 <= spec.clear_s <= MAX_DELAY_S:
         _refuse(f"delay_s and clear_s must be between 0 and {MAX_DELAY_S:g}")
+    if (spec.code == MODEL_SCORE) != (spec.device or "").startswith(MODEL_PREFIX):
+        _refuse(f"the code {MODEL_SCORE} and a `device` called {MODEL_PREFIX}<name> belong together")
     bounds = _bounds(spec)
     upwards = spec.worse == "up" if bounds is None else spec.above is not None
     if spec.worse_by is not None and (not spec.worse_by > 0 or (bounds is None and spec.worse is None)):
@@ -304,6 +312,7 @@ def _checked_rule(name: str, spec: RuleSpec) -> Rule:
         gates=spec.gates,
         gated_by=frozenset(spec.gated_by),
         code=spec.code,
+        device=spec.device,
         measure=spec.measure,
         within_s=spec.within_s or 0.0,
         bounds=bounds,
@@ -320,7 +329,7 @@ def _checked_rule(name: str, spec: RuleSpec) -> Rule:
 def _bounds(spec: RuleSpec) -> Bounds | None:
     limits = [limit for limit in (spec.above, spec.below) if limit is not None]
     if spec.code is None:
-        given = (limits, spec.clear is not None, spec.within_s is not None, spec.measure != "value")
+        given = (limits, spec.clear is not None, spec.within_s is not None, spec.measure != "value", spec.device)
         if any(given):
             _refuse("limits need a code; a rule without one announces what a detector or score finds")
         return None

@@ -49,6 +49,7 @@ class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CODE_O2_FLOW: _ClassVar[Code]
     CODE_BATTERY: _ClassVar[Code]
     CODE_CONSCIOUSNESS: _ClassVar[Code]
+    CODE_MODEL_SCORE: _ClassVar[Code]
 
 class Unit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -107,6 +108,7 @@ CODE_FIO2: Code
 CODE_O2_FLOW: Code
 CODE_BATTERY: Code
 CODE_CONSCIOUSNESS: Code
+CODE_MODEL_SCORE: Code
 UNIT_UNSPECIFIED: Unit
 UNIT_PER_MIN: Unit
 UNIT_PERCENT: Unit

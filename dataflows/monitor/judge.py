@@ -173,6 +173,8 @@ class Judge:
         if state.lifecycle.discharged:
             return
         for rule in self._rules.by_code.get(reading.code, ()):
+            if rule.device is not None and rule.device != reading.device:
+                continue
             if reading.stored:
                 self._late(case, rule, reading)
                 continue

@@ -1,7 +1,7 @@
 //! Every reason of the validator, by a frame that is right but for one thing.
 
 use _native::wire::proto::{self, Code, Signal, Unit, frame};
-use _native::wire::{Item, Raw, RawMessage, Reason, Validator};
+use _native::wire::{Body, Item, Raw, RawMessage, Reason, Validator};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -9,7 +9,7 @@ const NOW_NS: i64 = 1_700_000_000_000_000_000;
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 fn validator() -> Validator {
-    Validator { max_ahead_ns: 300_000_000_000, keep_waves_ns: 72 * HOUR_NS, keep_rows_ns: 2160 * HOUR_NS }
+    Validator { max_ahead_ns: 300_000_000_000, keep_waves_ns: 72 * HOUR_NS, keep_rows_ns: 2160 * HOUR_NS, models: true }
 }
 
 fn ecg() -> proto::Frame {
@@ -76,11 +76,36 @@ fn refuses_what_is_not_what_its_subject_says() {
     assert_eq!(reason("vp.3.main.p1.d1.ecg_v1", |_| {}), Some(Reason::IdentityMismatch));
     assert_eq!(reason("vp.3.main.p%1.d1.ecg_ii", |_| {}), Some(Reason::SubjectInvalid));
     assert_eq!(reason("vp.3.tick.p1.d1.ecg_ii", |_| {}), Some(Reason::SubjectInvalid));
-    assert_eq!(reason("vp.3.main.p1.model-x.ecg_ii", |_| {}), Some(Reason::SubjectInvalid));
     assert_eq!(reason(ECG, |frame| frame.version = 2), Some(Reason::WrongVersion));
     assert_eq!(reason(ECG, |frame| frame.signal = 12_345), Some(Reason::UnknownSignal));
     assert_eq!(reason(ECG, |frame| frame.body = None), Some(Reason::BodyMismatch));
     assert_eq!(reason(NUMERIC, |frame| frame.signal = Signal::Numeric as i32), Some(Reason::BodyMismatch));
+}
+
+#[test]
+fn takes_scores_of_models_alone_and_nothing_else_of_them() {
+    const MODEL: &str = "vp.3.main.p1.model-risk.numeric";
+    let score = reading(Code::ModelScore, 0.7, Unit::One);
+    let of = |device: &str, items: Vec<proto::Observation>| proto::Frame { device: device.into(), ..numeric(items) };
+    assert!(on(MODEL, &of("model-risk", vec![score])).is_ok());
+    let absent = reading(Code::ModelScore, f64::NAN, Unit::One);
+    let Ok(Item::Frame(frame, _)) = on(MODEL, &of("model-risk", vec![absent])) else { panic!("it is taken") };
+    assert!(matches!(&frame.body, Body::Readings(readings) if readings[0].canonical.is_nan()));
+    for value in [f64::INFINITY, 1e7] {
+        let wild = of("model-risk", vec![reading(Code::ModelScore, value, Unit::One)]);
+        assert_eq!(on(MODEL, &wild).err(), Some(Reason::ImpossibleValue));
+    }
+    let rate = reading(Code::Hr, 70.0, Unit::PerMin);
+    assert_eq!(on(MODEL, &of("model-risk", vec![score, rate])).err(), Some(Reason::BodyMismatch));
+    assert_eq!(on(NUMERIC, &of("d1", vec![rate, score])).err(), Some(Reason::UnknownCode));
+    assert_eq!(
+        reason("vp.3.main.p1.model-risk.ecg_ii", |frame| frame.device = "model-risk".into()),
+        Some(Reason::BodyMismatch)
+    );
+    let payload = of("model-risk", vec![score]).encode_to_vec().into();
+    let message = RawMessage { subject: MODEL.to_owned().into(), payload, log_seq: 1, log_ns: NOW_NS };
+    let at_a_gateway = Validator { models: false, ..validator() };
+    assert_eq!(at_a_gateway.item(&message).map_err(|(reason, _)| reason).err(), Some(Reason::SubjectInvalid));
 }
 
 #[test]

@@ -91,8 +91,9 @@ impl Publisher {
         Ok(())
     }
 
-    /// Message ids (and one more header) of everything in the stream from a sequence number on, to its present end.
-    pub fn scan(&self, stream: &str, from_seq: u64, tag: &str) -> Result<Vec<Stored>, PullerError> {
+    /// Message ids (and one more header) of everything in the stream from a sequence number on, to its present end; of
+    /// one subject, where one is named as the stream stores it.
+    pub fn scan(&self, stream: &str, from_seq: u64, tag: &str, subject: &str) -> Result<Vec<Stored>, PullerError> {
         self.run(async {
             let info = self.info(stream).await?;
             let last_seq = info.state.last_sequence;
@@ -105,6 +106,7 @@ impl Publisher {
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from_seq.max(1) },
                 ack_policy: AckPolicy::None,
                 headers_only: true,
+                filter_subject: subject.to_owned(),
                 inactive_threshold: Duration::from_secs(30),
                 num_replicas: 1,
                 memory_storage: true,

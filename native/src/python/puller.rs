@@ -254,9 +254,16 @@ impl Publisher {
         self.with(py, |publisher| publisher.publish_all(outgoing))
     }
 
-    #[pyo3(signature = (stream, from_seq, tag=""))]
-    fn scan(&self, py: Python<'_>, stream: &str, from_seq: u64, tag: &str) -> PyResult<Vec<(u64, String, String)>> {
-        let stored = self.with(py, |publisher| publisher.scan(stream, from_seq, tag))?;
+    #[pyo3(signature = (stream, from_seq, tag="", subject=""))]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        stream: &str,
+        from_seq: u64,
+        tag: &str,
+        subject: &str,
+    ) -> PyResult<Vec<(u64, String, String)>> {
+        let stored = self.with(py, |publisher| publisher.scan(stream, from_seq, tag, subject))?;
         Ok(stored.into_iter().map(|stored| (stored.seq, stored.message_id, stored.tag)).collect())
     }
 

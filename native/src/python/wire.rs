@@ -103,6 +103,13 @@ impl Items {
         self.list.iter().filter(|item| matches!(item, wire::Item::Command(..))).count()
     }
 
+    /// The list without waves, for whoever needs readings alone and not the cost of detectors.
+    fn without_waves(&self) -> Self {
+        let is_wave = |item: &&wire::Item| matches!(item, wire::Item::Frame(frame, _) if matches!(frame.body, wire::Body::Wave(_)));
+        let list = self.list.iter().filter(|item| !is_wave(item)).cloned().collect();
+        Self { tenant: self.tenant.clone(), patient: self.patient.clone(), list }
+    }
+
     /// The list cut before item `at`, for tests of invariance.
     fn split(&self, at: usize) -> (Self, Self) {
         let (head, tail) = self.list.split_at(at.min(self.list.len()));
@@ -117,7 +124,7 @@ impl Items {
     #[staticmethod]
     fn _rebuild(tenant: String, patient: String, entries: Vec<Entry<'_>>) -> Self {
         // What passed once passes again: the validator without bounds on time only decodes.
-        let lenient = Rules { max_ahead_ns: i64::MAX, keep_waves_ns: i64::MAX, keep_rows_ns: i64::MAX };
+        let lenient = Rules { max_ahead_ns: i64::MAX, keep_waves_ns: i64::MAX, keep_rows_ns: i64::MAX, models: true };
         let mut items = Vec::new();
         lenient.check(&raws(entries), &mut items, &mut Vec::new());
         Self { tenant, patient, list: items }
@@ -208,8 +215,8 @@ pub struct Validator {
 #[pymethods]
 impl Validator {
     #[new]
-    #[pyo3(signature = (*, max_ahead_s = 300.0, keep_waves_h = 72.0, keep_rows_h = 2160.0))]
-    fn new(max_ahead_s: f64, keep_waves_h: f64, keep_rows_h: f64) -> PyResult<Self> {
+    #[pyo3(signature = (*, max_ahead_s = 300.0, keep_waves_h = 72.0, keep_rows_h = 2160.0, models = true))]
+    fn new(max_ahead_s: f64, keep_waves_h: f64, keep_rows_h: f64, models: bool) -> PyResult<Self> {
         let ns = |name: &str, value: f64, unit_ns: f64| {
             let ns = value * unit_ns;
             if value > 0.0 && ns < 9e18 {
@@ -223,6 +230,7 @@ impl Validator {
                 max_ahead_ns: ns("max_ahead_s", max_ahead_s, 1e9)?,
                 keep_waves_ns: ns("keep_waves_h", keep_waves_h, 3.6e12)?,
                 keep_rows_ns: ns("keep_rows_h", keep_rows_h, 3.6e12)?,
+                models,
             },
         })
     }

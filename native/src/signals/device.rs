@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::{Reader, StateError, Writer};
-use crate::wire::Frame;
+use crate::wire::{Frame, is_model};
 
 use super::budget::{Budget, Rate};
 use super::clock::{Change, Clock, Sight};
@@ -60,6 +60,10 @@ impl Device {
         if frame.boot != self.boot {
             self.boot = frame.boot;
             self.change = self.clock.reboot().unwrap_or(self.change);
+        }
+        // A model says for which moment of log time its score is; how long it took says nothing of a clock.
+        if is_model(&self.name) {
+            return;
         }
         let (device_ns, end_ns) = (frame.device_ns, frame.end_ns());
         if let Some(change) = self.clock.observe(Sight { log_ns: frame.log_ns, device_ns, end_ns, set_back }) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::state::{Reader, StateError, Writer};
-use crate::wire::{Command, Frame, Item, RawMessage, Reason, Reject, SignalKind};
+use crate::wire::{Command, Frame, Item, RawMessage, Reason, Reject, SignalKind, is_model};
 
 use super::budget::{Budget, Rate};
 use super::channel::Channel;
@@ -158,6 +158,10 @@ impl Signals {
                     self.review(known, (log_seq, deadline_ns), out);
                 }
                 Due::Finding => self.confirm.expire((deadline_ns, log_seq), out),
+                // Without data there is nothing to score: the devices' own silence says it.
+                Due::Silence(index) if self.is_model_without_data(index, deadline_ns) => {
+                    self.channels[index].silence.start_anew(deadline_ns);
+                }
                 Due::Silence(index) => {
                     let limit_ns = deadline_ns - self.channels[index].silence.since_ns;
                     let standing = self.channels[index].silence.raise();
@@ -196,6 +200,16 @@ impl Signals {
         }
     }
 
+    /// Whether this channel is a model's and no device of the patient is heard at `now_ns`.
+    fn is_model_without_data(&self, index: usize, now_ns: i64) -> bool {
+        let heard = |channel: &Channel| {
+            let least_ns = self.silence_ns(channel);
+            let quiet_ns = now_ns.saturating_sub(channel.silence.since_ns);
+            least_ns > 0 && quiet_ns <= channel.silence.limit_ns(least_ns) && !is_model(channel.name().0)
+        };
+        is_model(self.channels[index].name().0) && !self.channels.iter().any(heard)
+    }
+
     fn silence(
         &self,
         index: usize,
@@ -205,10 +219,11 @@ impl Signals {
         (log_seq, log_ns): (u64, i64),
         out: &mut Output,
     ) {
+        let origin = self.channels[index].origin(standing.boot, standing.seq);
         out.events.push(Event::Detection(Detection {
-            rule: "silence",
+            rule: if is_model(&origin.device) { "model_silent" } else { "silence" },
             raised,
-            origin: self.channels[index].origin(standing.boot, standing.seq),
+            origin,
             code: "",
             onset: standing.seq,
             onset_ns: standing.since_ns,

@@ -17,6 +17,7 @@ pub struct Subject<'a> {
 pub const CONTROL: &str = "control";
 /// The tenant token of the broker's ticks.
 pub const TICK_TENANT: &str = "tick";
+const MODEL_PREFIX: &str = "model-";
 
 impl<'a> Subject<'a> {
     /// Splits a published or stored subject; `None` when it has other than six tokens.
@@ -28,11 +29,21 @@ impl<'a> Subject<'a> {
         tokens.next().is_none().then_some(parsed)
     }
 
+    /// Whether a model speaks, and no device.
+    pub fn is_model(&self) -> bool {
+        is_model(self.device)
+    }
+
     /// Whether every token may be used as a name.
     pub fn is_valid(&self) -> bool {
         let plain = [self.tenant, self.patient, self.device, self.signal].iter().all(|token| is_token(token));
         plain && self.tenant != TICK_TENANT
     }
+}
+
+/// Whether a device of this name is a model: devices cannot be called so.
+pub fn is_model(device: &str) -> bool {
+    device.starts_with(MODEL_PREFIX)
 }
 
 /// `[A-Za-z0-9_-]{1,64}`.

@@ -18,7 +18,6 @@ const MAX_FRAME_S: u64 = 30;
 /// Counters beyond this are a damaged frame, and would overflow sums of indices.
 const MAX_COUNTER: u64 = 1 << 62;
 const DEFAULT_TENANT: &str = "main";
-const MODEL_PREFIX: &str = "model-";
 
 /// A message that could not be taken, with everything needed to look at it and to re-drive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +39,8 @@ pub struct Validator {
     pub keep_waves_ns: i64,
     /// The same for readings and answers.
     pub keep_rows_ns: i64,
+    /// Whether models may speak here: in the log, whose server says who may publish; not at a gateway for devices.
+    pub models: bool,
 }
 
 type Refusal = (Reason, String);
@@ -69,7 +70,7 @@ impl Validator {
         let text = str::from_utf8(&message.subject).map_err(|_| (Reason::SubjectInvalid, "not UTF-8".to_owned()))?;
         let subject = Subject::parse(text)
             .filter(Subject::is_valid)
-            .filter(|subject| !subject.device.starts_with(MODEL_PREFIX))
+            .filter(|subject| self.models || !subject.is_model())
             .ok_or_else(|| (Reason::SubjectInvalid, text.chars().take(256).collect()))?;
         // The bytes are cloned by reference count; samples stay slices of the message.
         let decoded =
@@ -98,6 +99,7 @@ impl Validator {
         }
         self.check_time(decoded.device_ns, kind, message.log_ns)?;
         let body = body(decoded.body, kind, decoded.device_ns)?;
+        check_scores(&body, subject.is_model())?;
         Ok(Frame {
             device: decoded.device,
             boot: decoded.boot_id,
@@ -151,6 +153,20 @@ fn check_identity(decoded: &proto::Frame, subject: &Subject<'_>) -> Result<(), R
         }
     }
     Ok(())
+}
+
+/// A score is a model's, and a model says nothing else: no rule on a device's readings can take one for the other.
+fn check_scores(body: &Body, model: bool) -> Result<(), Refusal> {
+    let scores = match body {
+        Body::Readings(readings) => readings.iter().filter(|reading| reading.code == Code::ModelScore).count(),
+        _ => 0,
+    };
+    match body {
+        Body::Readings(readings) if model && scores == readings.len() => Ok(()),
+        _ if model => Err((Reason::BodyMismatch, "a model sends scores alone".to_owned())),
+        _ if scores > 0 => Err((Reason::UnknownCode, "model_score is for devices called model-<name>".to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn command(decoded: proto::Frame, subject: &Subject<'_>, message: &RawMessage) -> Result<Command, Refusal> {

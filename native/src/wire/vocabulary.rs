@@ -107,6 +107,7 @@ const RATE: Units = &[(Unit::PerMin, 1.0, 0.0)];
 const PERCENT: Units = &[(Unit::Percent, 1.0, 0.0)];
 const PRESSURE: Units = &[(Unit::MmHg, 1.0, 0.0)];
 const TEMP: Units = &[(Unit::Cel, 1.0, 0.0), (Unit::Degf, 5.0 / 9.0, -160.0 / 9.0)];
+const ONE: Units = &[(Unit::One, 1.0, 0.0)];
 const GLUCOSE: Units = &[(Unit::MgPerDl, 1.0, 0.0), (Unit::MmolPerL, GLUCOSE_MMOL, 0.0)];
 
 /// Facts of a code; `None` for the unspecified one.
@@ -135,7 +136,8 @@ pub fn facts_of(code: Code) -> Option<CodeFacts> {
         Code::Fio2 => facts("fio2", PERCENT, (15.0, 100.0), (21.0, 100.0), ANY, None),
         Code::O2Flow => facts("o2_flow", &[(Unit::LPerMin, 1.0, 0.0)], (0.0, 100.0), (0.0, 60.0), ANY, None),
         Code::Battery => facts("battery", PERCENT, (0.0, 100.0), (0.0, 100.0), ANY, None),
-        Code::Consciousness => facts("consciousness", &[(Unit::One, 1.0, 0.0)], (0.0, 4.0), (0.0, 4.0), ANY, None),
+        Code::Consciousness => facts("consciousness", ONE, (0.0, 4.0), (0.0, 4.0), ANY, None),
+        Code::ModelScore => facts("model_score", ONE, (-1e6, 1e6), (-1e6, 1e6), ANY, None),
     }
 }
 
@@ -156,7 +158,11 @@ pub fn ucum(unit: Unit) -> &'static str {
     }
 }
 
-/// Oximeters put these where they have no reading: no data, never a saturation.
+/// Oximeters put these where they have no reading: no data, never a saturation. A model without a score says NaN.
 pub fn is_no_reading(code: Code, value: f64) -> bool {
-    code == Code::Spo2 && (value == 0.0 || value == 127.0 || value == 255.0)
+    match code {
+        Code::Spo2 => value == 0.0 || value == 127.0 || value == 255.0,
+        Code::ModelScore => value.is_nan(),
+        _ => false,
+    }
 }
