@@ -83,7 +83,7 @@ def inbound(settings: Settings, queue: str) -> Any:
     """The way in for the time of a `with`: (inbound, an executor that all its blocking calls share, one at a time)."""
     publisher = Publisher(native_options(settings.nats, f"vitals bridge {queue}"))
     with contextlib.closing(publisher), ThreadPoolExecutor(1, f"bridge-{queue}") as executor:
-        yield Inbound(publisher, validator(settings), settings.bridge.tenant, queue), executor
+        yield Inbound(publisher, validator(settings, models=False), settings.bridge.tenant, queue), executor
 
 
 @contextlib.asynccontextmanager

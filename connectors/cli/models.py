@@ -23,8 +23,8 @@ from dataflows.models.spec import Model, read_model
 
 app = typer.Typer(help="Run a model of your own on every patient.", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="Declaration of the model, a TOML file.")]
-_NICE = 10
-"""The flow goes first where both want the processor."""
+_NICE = 5
+"""The flow goes first where both want the processor; the scorer's own process stands back further."""
 _HOST = "127.0.0.1"
 
 

@@ -21,6 +21,8 @@ from dataflows.models.features import Batch
 Scorer = Callable[[Batch], Iterable[float]]
 _PR_SET_PDEATHSIG = 1
 _SEND_S = 60.0
+_NICE = 10
+"""The flow goes first where both want the processor."""
 
 
 def load_scorer(scorer: str, folder: Path) -> Scorer:
@@ -58,6 +60,7 @@ def main() -> None:
     """Loads the scorer, says so, then answers batch after batch until the other side is gone."""
     number, scorer, folder, memory_mb = sys.argv[1:]
     _die_with_parent()
+    os.nice(_NICE)
     if int(memory_mb):
         resource.setrlimit(resource.RLIMIT_AS, (int(memory_mb) << 20, int(memory_mb) << 20))
     # What the user's code prints goes to the log.

@@ -81,8 +81,14 @@ class ScorerProcess:
         return self._process.pid if self._process is not None and alive else None
 
     def score(self, windows: Sequence[Window]) -> tuple[Result, list[float]]:
-        """Returns what became of a batch, and one score a window where there are scores. Never raises, never hangs."""
+        """Returns what became of a batch, and one score a window where there are scores. Never raises, never hangs.
+
+        A scorer that dies is started again and asked once more: killed, it loses no window. One over its budget is not.
+        """
         result, scores = self._score(windows)
+        if result is Result.CRASHED:
+            self._not_before = self._clock()
+            result, scores = self._score(windows)
         self._batches[result].inc()
         return result, scores
 
@@ -130,7 +136,7 @@ class ScorerProcess:
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=[theirs.fileno()], env=environment
+                command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()], env=environment
             )
         STARTS.labels(model.name).inc()
         self._socket, self._started = ours, self._clock()

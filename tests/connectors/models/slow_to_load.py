@@ -1,0 +1,5 @@
+"""A module that never loads."""
+
+import threading
+
+threading.Event().wait()
