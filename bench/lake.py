@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from report import publish
 
-from connectors.cli.batch import steps
+from connectors.batch.work import steps
 from connectors.devices import samples
 from connectors.devices.load import load
 from connectors.devices.plan import Plan

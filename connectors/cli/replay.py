@@ -100,7 +100,7 @@ def read_recordings(paths: Iterable[Path], signals: str | None, duration_s: floa
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, unit: str = "messages") -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, a line for each tenth elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -112,7 +112,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total)
             if not console.is_terminal and done * 10 // total > tenth:
                 tenth = done * 10 // total
-                say(f"{what}: {tenth}0 % of {total} messages")
+                say(f"{what}: {tenth}0 % of {total} {unit}")
 
         yield update
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from connectors.cli.batch import steps
+from connectors.batch.work import steps
 from connectors.cli.replay import run
 from connectors.devices import samples
 from connectors.devices.load import load

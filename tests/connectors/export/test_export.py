@@ -11,7 +11,7 @@ import wfdb
 from playwright.sync_api import sync_playwright
 from polars.testing import assert_frame_equal
 
-from connectors.cli.batch import steps
+from connectors.batch.work import steps
 from connectors.devices import samples
 from connectors.devices.load import load
 from connectors.devices.plan import Plan

@@ -10,8 +10,8 @@ import pyarrow.dataset as ds
 import pytest
 from polars.testing import assert_frame_equal
 
+from connectors.batch.work import steps
 from connectors.cli.archive import supervisor_of
-from connectors.cli.batch import steps
 from connectors.cli.replay import run
 from connectors.devices import samples
 from connectors.devices.load import load
