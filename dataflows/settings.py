@@ -147,6 +147,7 @@ class NotifyTarget(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the target; its consumer is called by it.")
     url: str = Field(pattern=r"^https?://[^\s]+$", description="Where transitions are posted.")
     secret: SecretStr = Field(min_length=16, description="Key of the signature, shared with the receiver.")
+    form: Literal["vitals", "fhir"] = Field("vitals", description="Body: the alert as it is, or a FHIR R4 Flag.")
     events: Literal["notify", "all"] = Field("notify", description="Transitions that page, or all of them.")
     least: Literal["high", "medium", "low"] = Field("low", description="Least priority.")
     kinds: list[Literal["physiological", "technical"]] = Field([], description="Kinds of alerts; empty: both.")

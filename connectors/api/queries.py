@@ -91,8 +91,34 @@ def latest_scores(tenant: str, now_ns: int, patient: str | None = None) -> Query
 
 def observations(where: dict[str, str], span: Span) -> Query:
     """Readings as they were sent."""
-    columns = "device, signal, seq, code, value, unit, quality_pct, status, suspect, stored"
+    columns = "device, boot, signal, seq, code, value, unit, quality_pct, status, suspect, stored"
     return _page(columns, "observations", where, span, "device, boot, signal, seq, code")
+
+
+def observations_at(tenant: str, ts_ns: int) -> Query:
+    """Every reading of one moment."""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, device, boot, signal, seq, code, value, unit, suspect "
+        "FROM observations WHERE ts = %s AND tenant = %s"
+    )
+    return sql, [ts_ns, tenant]
+
+
+def waveforms_at(tenant: str, ts_ns: int) -> Query:
+    """Every frame of a wave that begins at one moment."""
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, patient, device, boot, signal, seq, fs_hz, lsb, samples "
+        "FROM waveforms WHERE ts = %s AND tenant = %s"
+    )
+    return sql, [ts_ns, tenant]
+
+
+def devices(tenant: str, now_ns: int, patient: str) -> Query:
+    """Devices that a patient wore in the last day."""
+    sql = "SELECT DISTINCT device FROM %s WHERE ts > %%s AND tenant = %%s AND patient = %%s"
+    both = " UNION ".join(sql % table for table in ("observations", "waveforms"))
+    one = [now_ns - _LATEST_H * 3600 * 10**9, tenant, patient]
+    return both, [*one, *one]
 
 
 def observation_rollup(where: dict[str, str], span: Span, every: str) -> Query:

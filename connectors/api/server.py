@@ -21,6 +21,7 @@ from connectors.api.hub import Hub
 from connectors.api.live import live
 from connectors.api.openapi import document
 from connectors.api.requests import token
+from connectors.fhir import routes as fhir
 from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows._native import Validator
 from dataflows.settings import Settings
@@ -49,7 +50,7 @@ class _Headers:
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
                 headers += _HEADERS.items()
-                cache = b"no-store" if scope["path"].startswith(PREFIX) else b"no-cache"
+                cache = b"no-store" if scope["path"].startswith((PREFIX, fhir.PREFIX)) else b"no-cache"
                 headers.append((b"cache-control", cache))
             await send(message)
 
@@ -159,7 +160,7 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
         await asyncio.gather(task, return_exceptions=True)
         await database.close()
 
-    routes: list[BaseRoute] = [Mount(PREFIX, routes=api_routes())]
+    routes: list[BaseRoute] = [Mount(PREFIX, routes=api_routes()), Mount(fhir.PREFIX, routes=fhir.fhir_routes())]
     if pages is not None:
         routes.append(Mount("/", StaticFiles(directory=pages, html=True)))
     handlers = {

@@ -35,11 +35,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoRedirect)
 
 
+_TYPES = {"vitals": "application/json", "fhir": "application/fhir+json"}
+
+
 def post(target: NotifyTarget, message_id: str, body: bytes) -> Answer:
     """Sends a transition and waits for the answer, at most `target.timeout_s`."""
     now_s = int(time.time())
     headers = {
-        "Content-Type": "application/json",
+        "Content-Type": _TYPES[target.form],
         "User-Agent": "vitals-notify",
         "Idempotency-Key": message_id,
         "Vitals-Timestamp": str(now_s),

@@ -23,6 +23,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from connectors.fhir.resources import flag
 from connectors.jetstream.connection import connect
 from connectors.notify.post import Answer, post
 from dataflows.contracts.frames import command_frame, message_id, subject_of
@@ -57,6 +58,11 @@ def wanted(target: NotifyTarget, alert: dict[str, Any]) -> bool:
     return (
         _RANKS.get(str(alert.get("priority")), 0) <= _RANKS[target.least] and int(alert.get("level", 1)) >= target.level
     )
+
+
+def body_for(target: NotifyTarget, alert: dict[str, Any], published: bytes) -> bytes:
+    """Returns what a target is sent: the alert as it was published, or a FHIR Flag."""
+    return published if target.form == "vitals" else json.dumps(flag(alert)).encode()
 
 
 def back_off_s(target: NotifyTarget, attempt: int, seeded: random.Random) -> float:
@@ -129,7 +135,7 @@ class Notifier:
             await message.ack_sync(timeout=self._settings.nats.ack_timeout_s)
             return
         name = f"{alert['alert_id']}.{alert['transition']}"
-        answer = await asyncio.to_thread(post, self._target, name, message.data)
+        answer = await asyncio.to_thread(post, self._target, name, body_for(self._target, alert, message.data))
         attempt = message.metadata.num_delivered or 1
         if answer.delivered:
             await self._confirm(alert, name)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from fhir.resources.R4B.flag import Flag
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.jetstream.connection import connect, native_options
 from connectors.jetstream.streams import ensure_streams
-from connectors.notify.service import back_off_s, wanted
+from connectors.notify.service import back_off_s, body_for, wanted
 from connectors.notify.signature import sign, verify
 from dataflows._native import Publisher
 from dataflows.contracts import vitals_pb2 as pb
@@ -168,6 +169,15 @@ def test_a_target_gets_what_it_asked_for(changes, takes):
     assert wanted(target(**changes), alert | {"notify": False}) is False
     assert wanted(target(events="all", **changes), alert | {"notify": False}) is takes
     assert wanted(target(least="high"), alert | {"priority": "medium"}) is False
+
+
+def test_a_target_gets_the_alert_as_it_is_or_as_a_flag_of_fhir():
+    for one in transitions(1):
+        alert = json.loads(one.body())
+        assert body_for(target(), alert, one.body()) == one.body()
+        flag = Flag.model_validate_json(body_for(target(form="fhir"), alert, one.body()))
+        assert (flag.id, flag.meta.versionId) == (alert["alert_id"], str(alert["transition"]))
+        assert flag.status == ("inactive" if alert["state"] == "cleared" else "active")
 
 
 @given(attempt=st.integers(1, 1000), seed=st.integers(0, 100))

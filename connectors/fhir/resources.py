@@ -1,0 +1,209 @@
+"""Rows and alerts as FHIR R4 resources: plain dictionaries, pure.
+
+https://hl7.org/fhir/R4/observation-vitalsigns.html, /datatypes.html#SampledData, /flag.html. Times are given to the
+nanosecond of the row, in UTC.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+Resource = dict[str, Any]
+
+LOINC = "http://loinc.org"
+UCUM = "http://unitsofmeasure.org"
+BASE = "https://vitals.invalid/fhir"
+"""Systems of our own names. The domain is reserved (RFC 2606): an identifier, not an address."""
+_HL7 = "http://terminology.hl7.org/CodeSystem"
+CODES: dict[str, tuple[tuple[str, str], ...]] = {
+    "hr": (("8867-4", "Heart rate"),),
+    "pulse_rate": (("8889-8", "Heart rate by Pulse oximetry"),),
+    # The R4 profile asks for 2708-6; 59408-5 says how it was measured.
+    "spo2": (("2708-6", "Oxygen saturation in Arterial blood"), ("59408-5", "Oxygen saturation by Pulse oximetry")),
+    "resp_rate": (("9279-1", "Respiratory rate"),),
+    "temp": (("8310-5", "Body temperature"),),
+    "sbp": (("8480-6", "Systolic blood pressure"),),
+    "dbp": (("8462-4", "Diastolic blood pressure"),),
+    "map": (("8478-0", "Mean blood pressure"),),
+    "glucose": (("2339-0", "Glucose [Mass/volume] in Blood"),),
+    "weight": (("29463-7", "Body weight"),),
+    "fio2": (("3150-6", "Inhaled oxygen concentration"),),
+    "o2_flow": (("3151-8", "Inhaled oxygen flow rate"),),
+}
+_VITAL = frozenset({"hr", "pulse_rate", "spo2", "resp_rate", "temp", "sbp", "dbp", "map", "weight"})
+
+
+_ECG = {"system": "urn:oid:2.16.840.1.113883.6.24", "code": "131328", "display": "MDC_ECG_ELEC_POTL"}
+"""As the published example of an ECG has it."""
+
+
+def by_loinc(code: str) -> str | None:
+    """Returns our name of a LOINC code, or of our own name; None for another."""
+    if code in CODES:
+        return code
+    return next((name for name, codings in CODES.items() if any(code == loinc for loinc, _ in codings)), None)
+
+
+def instant(ns: int) -> str:
+    """A time of ns since 1970 as FHIR writes it."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def row_id(row: Mapping[str, Any]) -> str:
+    """Returns the id of a row: its time, and a digest of the rest of its identity."""
+    parts = (row["device"], row["boot"], row["signal"], row["seq"], row.get("code", ""))
+    return f"{row['ts_ns']}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def _category(code: str, display: str) -> list[Resource]:
+    return [{"coding": [{"system": f"{_HL7}/observation-category", "code": code, "display": display}]}]
+
+
+_VITAL_SIGNS = _category("vital-signs", "Vital Signs")
+_LABORATORY = _category("laboratory", "Laboratory")
+_PROCEDURE = _category("procedure", "Procedure")
+
+
+def _base(row: Mapping[str, Any], patient: str) -> Resource:
+    return {
+        "resourceType": "Observation",
+        "id": row_id(row),
+        "status": "final",
+        "subject": {"reference": f"Patient/{device_id(patient)}"},
+        "device": {"reference": f"Device/{device_id(row['device'])}"},
+        "effectiveDateTime": instant(row["ts_ns"]),
+    }
+
+
+def observation(row: Mapping[str, Any], patient: str) -> Resource:
+    """A reading.
+
+    Args:
+        row: ts_ns, device, boot, signal, seq, code, value (None or NaN: the device had none), unit, suspect.
+        patient: Pseudonym.
+    """
+    code = row["code"]
+    found = _base(row, patient)
+    found["category"] = _VITAL_SIGNS if code in _VITAL else _LABORATORY if code == "glucose" else _PROCEDURE
+    codings = [{"system": LOINC, "code": loinc, "display": display} for loinc, display in CODES.get(code, ())]
+    found["code"] = {"coding": [*codings, {"system": f"{BASE}/code", "code": code}]}
+    value = row["value"]
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        found["dataAbsentReason"] = {"coding": [{"system": f"{_HL7}/data-absent-reason", "code": "not-performed"}]}
+    else:
+        unit = row["unit"]
+        found["valueQuantity"] = {"value": value, "unit": unit, "system": UCUM, "code": unit}
+    if row.get("suspect"):
+        found["interpretation"] = [{"text": "suspect: the value is unlikely for this code"}]
+    return found
+
+
+def sampled(row: Mapping[str, Any], patient: str) -> Resource:
+    """A frame of a wave as SampledData: counts, so that nothing is rounded; `E` where invalid.
+
+    Args:
+        row: ts_ns, device, boot, signal, seq, fs_hz, lsb, samples (physical units, 1-D).
+        patient: Pseudonym.
+    """
+    found = _base(row, patient)
+    lsb = row["lsb"]
+    texts = ["E" if value is None or value != value else str(round(value / lsb)) for value in row["samples"]]  # noqa: PLR0124
+    found["category"] = _PROCEDURE
+    codings = [{"system": f"{BASE}/signal", "code": row["signal"]}]
+    if row["signal"].startswith("ecg"):
+        # MDC_ECG_ELEC_POTL, as the published ECG example has it
+        codings.insert(
+            0, {"system": "urn:oid:2.16.840.1.113883.6.24", "code": "131328", "display": "MDC_ECG_ELEC_POTL"}
+        )
+    found["code"] = {"coding": codings}
+    unit = "mV" if row["signal"].startswith("ecg") else "mm[Hg]" if row["signal"] == "abp" else "1"
+    found["valueSampledData"] = {
+        "origin": {"value": 0, "unit": unit, "system": UCUM, "code": unit},
+        "period": 1000.0 / row["fs_hz"],
+        "factor": lsb,
+        "dimensions": 1,
+        "data": " ".join(texts),
+    }
+    return found
+
+
+def flag(alert: Mapping[str, Any]) -> Resource:
+    """An alert as it stands after a transition (docs/alert.schema.json)."""
+    standing = alert["state"] != "cleared"
+    period = {"start": instant(alert["onset_ns"])}
+    if not standing:
+        period["end"] = instant(alert["log_ns"])
+    return {
+        "resourceType": "Flag",
+        "id": alert["alert_id"],
+        "meta": {"versionId": str(alert["transition"])},
+        "status": "active" if standing else "inactive",
+        "category": [
+            {"coding": [{"system": f"{_HL7}/flag-category", "code": "clinical", "display": "Clinical"}]},
+            {"coding": [{"system": f"{BASE}/alert-priority", "code": alert["priority"]}]},
+        ],
+        "code": {"coding": [{"system": f"{BASE}/alert-rule", "code": alert["rule"]}], "text": alert["text"]},
+        "subject": {"reference": f"Patient/{device_id(alert['patient'])}"},
+        "period": period,
+        "author": {"reference": f"Device/{device_id(alert['device'])}"},
+    }
+
+
+def device_id(device: str) -> str:
+    """An id of FHIR has no underscore; a name of ours may: `.` stands for it, which no name has."""
+    return device.replace("_", ".") or "pipeline"
+
+
+def patient_id_of(reference: str) -> str:
+    """Returns the pseudonym of `Patient/p0042` or `p0042`."""
+    return reference.removeprefix("Patient/").replace(".", "_")
+
+
+def patient(name: str) -> Resource:
+    """A pseudonym; the pipeline knows nothing else of a patient."""
+    return {
+        "resourceType": "Patient",
+        "id": device_id(name),
+        "identifier": [{"system": f"{BASE}/patient", "value": name}],
+        "active": True,
+    }
+
+
+def device(name: str, patient_name: str) -> Resource:
+    """A device and who wears it."""
+    return {
+        "resourceType": "Device",
+        "id": device_id(name),
+        "identifier": [{"system": f"{BASE}/device", "value": name}],
+        "status": "active",
+        "patient": {"reference": f"Patient/{device_id(patient_name)}"},
+    }
+
+
+def searchset(found: Sequence[Resource], base: str, own: str, following: str | None) -> Resource:
+    """A page of results.
+
+    Args:
+        found: The resources.
+        base: Address of the server.
+        own: Address of this page.
+        following: Address of the next one.
+    """
+    links = [{"relation": "self", "url": own}] + ([{"relation": "next", "url": following}] if following else [])
+    entries = [
+        {
+            "fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}",
+            "resource": resource,
+            "search": {"mode": "match"},
+        }
+        for resource in found
+    ]
+    return {"resourceType": "Bundle", "type": "searchset", "link": links} | ({"entry": entries} if entries else {})
+
+
+def outcome(status: int, detail: str) -> Resource:
+    """Why a request was not answered."""
+    code = {401: "login", 403: "forbidden", 404: "not-found", 503: "transient"}.get(status, "invalid")
+    return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code, "diagnostics": detail}]}
