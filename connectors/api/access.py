@@ -31,7 +31,7 @@ class Role(IntEnum):
 
 COMMAND_ROLES = {
     **dict.fromkeys(("ack", "snooze", "silence", "handover", "note"), Role.CLINICIAN),
-    **dict.fromkeys(("threshold", "profile", "admit", "discharge"), Role.CLINICIAN),
+    **dict.fromkeys(("threshold", "profile", "context", "admit", "discharge"), Role.CLINICIAN),
     "delivered": Role.ADMIN,
 }
 """Which role a command needs."""

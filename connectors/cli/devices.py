@@ -6,12 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 from rich.table import Table
 
 from connectors.cli.console import CliError, console, load_settings, nats_client, say
+from connectors.devices.about import ContextError, context_of
 from connectors.devices.check import CaptureError, check_capture, read_capture
 from connectors.identity.authority import IdentityError
 from connectors.identity.certs import LOCAL_NAMES, DevelopmentCA
@@ -62,6 +64,15 @@ def _way(by: str) -> By:
     raise CliError(message)
 
 
+def _about(file: Path, device: str) -> str:
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return msgspec.json.encode(context_of(found, device, datetime.now(UTC).date())).decode()
+    except (OSError, msgspec.DecodeError, ContextError) as error:
+        message = f"{file}: {error}"
+        raise CliError(message) from error
+
+
 def _hand_over(enrolled: Enrolled, out: Path | None) -> None:
     credential = enrolled.credential
     name = f"{credential.tenant}-{credential.patient}-{credential.device}.{SUFFIX[credential.by]}"
@@ -84,6 +95,10 @@ def enrol(
     by: Way = "nats",
     days: Days = 365.0,
     out: Out = None,
+    fhir: Annotated[
+        Path | None,
+        typer.Option(help="FHIR Patient, Device, ... or a Bundle: told to the rules as `context`.", show_default=False),
+    ] = None,
 ) -> None:
     """Make an identity for a device: it may publish its own frames and nothing else.
 
@@ -91,7 +106,12 @@ def enrol(
     MQTT 3.1.1 client, http an API key for the gateway.
     """
     origin, way = _origin(tenant, patient, device), _way(by)
-    _hand_over(_run(lambda devices: devices.enrol(origin, way, days)), out)
+    about = _about(fhir, device) if fhir else None
+    enrolled = _run(lambda devices: devices.enrol(origin, way, days))
+    _hand_over(enrolled, out)
+    if about is not None:
+        _run(lambda devices: devices.tell(origin, about, enrolled.credential.id))
+        say(f"context of {tenant}/{patient}: {about}")
 
 
 @devices_app.command()

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from dataflows.alerts.about import About
 from dataflows.monitor.rows import Row, told
 
 NAMESPACE = uuid.UUID("6f1dbf62-8a5f-5d6c-9a5e-0c7e3a0f4b11")
@@ -116,6 +117,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     log_seq: Annotated[int, _says("sequence in VITALS of the deciding message")]
     log_ns: Annotated[int, _says("log time of the decision")]
     seq: Annotated[int, _says("frame of the device that holds the deciding sample")]
+    about: Annotated[
+        About | msgspec.UnsetType, _says("ward, age band, oxygen, placement of the device, as far as said")
+    ] = msgspec.UNSET
 
     @property
     def message_id(self) -> str:

@@ -7,11 +7,12 @@ in the table `commands` like any other. docs/alerts.md lists the commands with t
 import hashlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import msgspec
 
 from dataflows._native import check_threshold
+from dataflows.alerts.about import MAX_CHARS, MAX_DEVICES, AgeBand, Oxygen
 from dataflows.alerts.alert import Event, Kind, State
 from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer
 from dataflows.alerts.finding import TableRow
@@ -101,6 +102,15 @@ class Delivered(_Argument, frozen=True, kw_only=True):
     alert: str
     transition: int
     target: str
+
+
+class UseContext(_Argument, frozen=True, kw_only=True):
+    """What is known of the patient; what is left out stays as it is."""
+
+    ward: Annotated[str, msgspec.Meta(max_length=MAX_CHARS)] | None = None
+    age_band: AgeBand | None = None
+    oxygen: Oxygen | None = None
+    placement: dict[str, Annotated[str, msgspec.Meta(max_length=MAX_CHARS)]] = {}
 
 
 class Nothing(_Argument, frozen=True):
@@ -256,6 +266,17 @@ def _profile(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> N
     case.out += current_limits(case, limits, _at(command), command.actor)
 
 
+def _context(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    wanted, before = _argument(command, UseContext), lifecycle.about
+    # An empty place is taken off: the device is worn no more.
+    placement = {device: site for device, site in (before.placement | wanted.placement).items() if site}
+    if len(placement) > MAX_DEVICES or any(len(device) > MAX_CHARS for device in placement):
+        _refuse(f"at most {MAX_DEVICES} devices with names of {MAX_CHARS} characters")
+    said = {name: value for name in ("ward", "age_band", "oxygen") if (value := getattr(wanted, name)) is not None}
+    lifecycle.about = case.about = msgspec.structs.replace(before, **said, placement=placement)
+    case.out.append(context_row(case, _at(command), command.actor))
+
+
 def _admit(_: Case, lifecycle: Lifecycle, __: Limits, command: AnyCommand) -> None:
     _argument(command, Nothing)
     lifecycle.discharged = False
@@ -294,6 +315,7 @@ _HANDLERS: dict[str, _Handler] = {
     "handover": _handover,
     "threshold": _threshold,
     "profile": _profile,
+    "context": _context,
     "admit": _admit,
     "discharge": _discharge,
     "note": _note,
@@ -307,6 +329,14 @@ def current_limits(case: Case, limits: Limits, at: Stamp, actor: str) -> list[Ta
     """Rows of table `thresholds`: every limit that is judged on readings, and every one that a command has set."""
     shown = [rule for rule in case.rules.rules.values() if rule.bounds is not None or rule.name in limits.now.overrides]
     return [threshold_row(case, limits, rule, at, actor) for rule in shown]
+
+
+def context_row(case: Case, at: Stamp, actor: str) -> TableRow:
+    """The row of table `contexts`: all that is known of the patient now."""
+    about = case.about
+    placement = msgspec.json.encode(about.placement, order="sorted").decode()
+    row = (at[0], case.tenant, case.patient, about.ward, about.age_band, about.oxygen, placement, actor, at[1])
+    return TableRow("contexts", row)
 
 
 def threshold_row(case: Case, limits: Limits, rule: Rule, at: Stamp, actor: str) -> TableRow:

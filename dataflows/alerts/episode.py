@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dataflows.alerts.about import UNKNOWN, PatientContext
 from dataflows.alerts.alert import NOTIFIES, Alert, Event, Priority, State, alert_id
 from dataflows.alerts.finding import Finding, TableRow
 from dataflows.alerts.rules import Policy, Rule, RuleSet
@@ -44,6 +45,7 @@ class Case:
     rules: RuleSet
     limits_version: int = 0
     responsible: str = ""
+    about: PatientContext = UNKNOWN
     out: list[Alert | TableRow] = field(default_factory=list)
 
 
@@ -141,6 +143,7 @@ class Episode(msgspec.Struct, array_like=True):
                 log_seq=at[1],
                 log_ns=at[0],
                 seq=last.seq,
+                about=case.about.about(last.device) or msgspec.UNSET,
             )
         )
 

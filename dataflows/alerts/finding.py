@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 import msgspec
 
+from dataflows.alerts.about import UNKNOWN, PatientContext
 from dataflows.monitor.rows import Row, told
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Context:
         standing: Rules whose condition holds now, by name; baselines are frozen while in alarm.
         overrides: Numbers set by a `threshold` command, by rule: replaces the scorer's own limit.
         limits_version: Version of the limits, for rows.
+        about: What is known of the patient beside measurements.
     """
 
     tenant: str
@@ -142,6 +144,7 @@ class Context:
     standing: frozenset[str]
     overrides: dict[str, float]
     limits_version: int
+    about: PatientContext = UNKNOWN
 
 
 class Scorer(Protocol):

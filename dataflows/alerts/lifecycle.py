@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from dataflows.alerts.about import UNKNOWN, PatientContext
 from dataflows.alerts.alert import Event, Kind, State
 from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer, begin, suppressed
 from dataflows.alerts.finding import Finding
@@ -32,6 +33,7 @@ class Lifecycle(msgspec.Struct, array_like=True):
     silence: Silence | None = None
     discharged: bool = False
     responsible: str = ""
+    about: PatientContext = UNKNOWN
 
     # --- findings ------------------------------------------------------------------------------------------------
 
@@ -236,6 +238,7 @@ class Lifecycle(msgspec.Struct, array_like=True):
     def discharge(self, case: Case, at: Stamp, actor: str) -> None:
         """The patient has left: everything clears, and nothing is raised until somebody admits the patient again."""
         self.discharged, self.silence, self.responsible = True, None, ""
+        self.about = case.about = UNKNOWN
         for place, one in list(self._sorted()):
             if one.standing:
                 one.clear(case, at, "discharged", actor)

@@ -356,6 +356,25 @@ THRESHOLDS = Table(
     "ever",
 )
 
+CONTEXTS = Table(
+    "contexts",
+    (
+        ("ts", Kind.TIMESTAMP),
+        ("tenant", Kind.SYMBOL),
+        ("patient", Kind.SYMBOL),
+        ("ward", Kind.SYMBOL),
+        ("age_band", Kind.SYMBOL),
+        ("oxygen", Kind.SYMBOL),
+        ("placement", Kind.VARCHAR),
+        ("actor", Kind.VARCHAR),
+        ("log_seq", Kind.LONG),
+    ),
+    ("ts", "tenant", "patient", "log_seq"),
+    "MONTH",
+    "ever",
+)
+"""What is known of a patient beside measurements, each time that somebody said so."""
+
 LEDGER = Table(
     "ledger",
     (
@@ -394,5 +413,6 @@ TABLES: dict[str, Table] = {
         LATE_FINDINGS,
         COMMANDS,
         THRESHOLDS,
+        CONTEXTS,
     )
 }

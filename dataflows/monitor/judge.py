@@ -83,6 +83,7 @@ class Judge:
             return []
         state = self._state
         case = Case(tenant, patient, self._rules, state.limits.now.version, state.lifecycle.responsible)
+        case.about = state.lifecycle.about
         for event in events:
             if not state.introduced or self._retired:
                 self._introduce(case, event)
@@ -221,7 +222,9 @@ class Judge:
             now = self._state.limits.now
             limits = {name: one.limit for name, one in now.overrides.items() if one.limit is not None}
             standing = self._state.lifecycle.rules_in_alarm()
-            self._context = Context(case.tenant, case.patient, now.profile, standing, limits, now.version)
+            self._context = Context(
+                case.tenant, case.patient, now.profile, standing, limits, now.version, self._state.lifecycle.about
+            )
         return self._context
 
     # --- snapshots -----------------------------------------------------------------------------------------------

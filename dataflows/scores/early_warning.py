@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import msgspec
 
+from dataflows.alerts.about import PatientContext
 from dataflows.alerts.finding import AnyAnswers, AnyReading, Context, Finding, Outcome
 from dataflows.scores.episodes import Anchor, Episodes, usable
 from dataflows.scores.rows import score_row
@@ -54,7 +55,7 @@ class EarlyWarning:
         self.table = table
         self._parameters = {code: one for one in table.parameters for code in one.codes}
         self._state = _State()
-        self._judged: dict[str, tuple[float, int, str, int]] = {}
+        self._judged: dict[str, tuple[float, int, str, int, PatientContext]] = {}
         """What the last evaluation saw of a code. Not state: seeing the same again leads to nothing."""
         self._next: tuple[int, Anchor] | None = None
         """The next deadline, worked out from the state when a reading changed it."""
@@ -74,7 +75,13 @@ class EarlyWarning:
             series = self._state.series[code] = Series.begin(anchor, value)
         elif not series.push(anchor, value, parameter.median_s):
             return []
-        seen = (parameter.on_grid(series.value), reading.log_ns // _HOUR_NS, context.profile, context.limits_version)
+        seen = (
+            parameter.on_grid(series.value),
+            reading.log_ns // _HOUR_NS,
+            context.profile,
+            context.limits_version,
+            context.about,
+        )
         if self._judged.get(code) != seen:
             self._judged[code] = seen
             self._state.changed = anchor
@@ -137,7 +144,7 @@ class EarlyWarning:
             due.append((self._state.changed.log_ns + AFTER_NS, self._state.changed))
         return min(due, key=lambda one: (one[0], one[1].log_seq), default=None)
 
-    def _values(self) -> tuple[dict[str, float], dict[str, float]]:
+    def _values(self, about: PatientContext) -> tuple[dict[str, float], dict[str, float]]:
         """Usable values, and the last ones of parameters that became stale."""
         fresh: dict[str, float] = {}
         stale: dict[str, float] = {}
@@ -148,20 +155,25 @@ class EarlyWarning:
                     fresh[one.name] = series.value
                     break
             else:
-                if known:
+                if one.name == "oxygen" and about.oxygen:
+                    # Stated therapy holds until another is stated; a device that says it now knows better.
+                    fresh[one.name] = float(about.oxygen == "supplemental")
+                elif known:
                     stale[one.name] = max(known, key=lambda series: series.anchor.ts_ns).value
         return fresh, stale
 
     def _evaluate(self, anchor: Anchor, context: Context) -> list[Outcome]:
         scale = 2 if context.profile in HYPERCAPNIC_PROFILES else 1
-        fresh, stale = self._values()
+        # Neither NEWS2 nor MEWS is made for people under 16: nothing is scored, and what stood on a score ends.
+        applies = context.about.age_band != "child"
+        fresh, stale = self._values(context.about) if applies else ({}, {})
         now = score(self.table, fresh, scale=scale)
         held = now if not stale else score(self.table, stale | fresh, scale=scale)
         rise = self._rise(anchor.log_ns, held)
         details = self._details(now, fresh, stale, scale)
         outcomes: list[Outcome] = []
         said = [scale, now.points, sorted(stale)]
-        if said != self._state.said:
+        if applies and said != self._state.said:
             self._state.said = said
             state = "complete" if now.complete else "partial"
             outcomes.append(score_row(self.table.name, float(now.total), anchor, context, state=state, parts=details))
