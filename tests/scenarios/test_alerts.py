@@ -22,6 +22,8 @@ WITHOUT = {
     # Their findings need recorded waveforms or a broken log; they are tested where they are detected.
     "ventricular_tachycardia", "ventricular_fibrillation", "atrial_fibrillation", "lead_off", "poor_quality",
     "clock_off", "log_hole", "silence",
+    # tests/dataflows/models/test_silent.py
+    "model_silent",
     # Of the oximetry detectors: tests/dataflows/test_detector_limits.py, tests/native.
     "spo2_sat_seconds", "spo2_rapid_desaturation", "spo2_above_target", "spo2_no_data",
 }  # fmt: skip
