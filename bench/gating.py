@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.report import publish
-
 from bench.rhythm_alarms import alarms
 from bench.rhythm_live import RECENT_S, RULES, SECOND_NS, START_NS, channels_of
 from dataflows._native import Messages, Output, Signals, Validator
