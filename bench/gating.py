@@ -4,7 +4,7 @@
 the step `signals` and the judge as a bedside device would send it. The same findings are judged three times: with the
 shipped rules, with rules that nothing gates, and with every rhythm rule gated by poor quality, too.
 
-- PhysioNet/CinC Challenge 2015: alarms with a verdict. An alarm is told when an alert of its kind stands in the last 20 s.
+- PhysioNet/CinC Challenge 2015: alarms with a verdict. One is told when an alert of its kind stands in the last 20 s.
 - MIT-BIH Noise Stress Test, record 118 with electrode motion from minute 5 on in turns of 2 min: what is told of the
   noisy record and not of the clean one is false, what is told of the clean one and not of the noisy one is missed.
 - MIT-BIH Arrhythmia: alerts a day on records that are mostly clean.
