@@ -21,6 +21,7 @@ from connectors.cli import (
     doctor,
     export,
     gateway,
+    grafana,
     history,
     ledger,
     models,
@@ -100,6 +101,7 @@ app.add_typer(rejected.app, name="rejected")
 app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("batch")(batch.batch)
+app.command("grafana")(grafana.grafana)
 app.command("export")(export.export)
 app.command("dashboard")(dashboard.dashboard)
 app.command("key")(dashboard.key)
