@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection, Request
 from connectors.api.access import Access
 from connectors.api.database import Database
 from connectors.api.hub import Hub
+from connectors.api.readers import Readers
 from connectors.api.requests import token
 from dataflows._native import Validator
 from dataflows.settings import Settings
@@ -21,6 +22,7 @@ class Context:
     database: Database
     hub: Hub
     validator: Validator
+    readers: Readers
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -6,8 +6,9 @@ import contextlib
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from connectors.api.context import context
-from connectors.api.hub import Hub, Screen
+from connectors.api.access import Identity
+from connectors.api.context import Context, context
+from connectors.api.hub import Screen
 from connectors.api.problems import ProblemError
 from connectors.api.requests import token
 
@@ -38,9 +39,10 @@ async def live(socket: WebSocket) -> None:
         await socket.close(_TRY_AGAIN, "too many screens")
         return
     screen = Screen(tenant)
+    await here.readers.note(here.hub.client, identity, tenant, "", "/live")
     here.hub.open(screen, role=identity.role.name.lower(), name=identity.name)
     sender = asyncio.create_task(_send(socket, screen))
-    receiver = asyncio.create_task(_receive(socket, screen, here.hub))
+    receiver = asyncio.create_task(_receive(socket, screen, here, identity))
     try:
         done, _ = await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
         code, reason = next(iter(done)).result()
@@ -67,13 +69,16 @@ async def _send(socket: WebSocket, screen: Screen) -> tuple[int | None, str]:
     return _TRY_AGAIN, "this screen does not keep up"
 
 
-async def _receive(socket: WebSocket, screen: Screen, hub: Hub) -> tuple[int | None, str]:
+async def _receive(socket: WebSocket, screen: Screen, here: Context, identity: Identity) -> tuple[int | None, str]:
     try:
         while True:
             wanted = msgspec.json.decode(await socket.receive_text(), type=Watch).watch
             if len(wanted) > MAX_PATIENTS:
                 return _POLICY, f"at most {MAX_PATIENTS} patients at once"
-            hub.watch(screen, {token(name, "watch") for name in wanted})
+            patients = {token(name, "watch") for name in wanted}
+            for patient in sorted(patients):
+                await here.readers.note(here.hub.client, identity, screen.tenant, patient, "/live")
+            here.hub.watch(screen, patients)
     except WebSocketDisconnect:
         return None, ""
     except (msgspec.MsgspecError, KeyError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -20,6 +20,7 @@ from connectors.api.database import Database, DatabaseUnavailableError
 from connectors.api.hub import Hub
 from connectors.api.live import live
 from connectors.api.openapi import document
+from connectors.api.readers import Readers
 from connectors.api.requests import token
 from connectors.fhir import routes as fhir
 from connectors.local.ports import LOOPBACK_HOSTS
@@ -55,6 +56,35 @@ class _Headers:
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+class _Noted:
+    """Puts reads of patients into AUDIT before they are answered; what is refused or absent was not read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                await _note(scope)
+            await send(message)
+
+        reads_patients = (
+            scope["type"] == "http"
+            and scope["method"] == "GET"
+            and scope["path"].startswith((f"{PREFIX}/patients", f"{PREFIX}/alerts", fhir.PREFIX))
+        )
+        await self._app(scope, receive, noting if reads_patients else send)
+
+
+async def _note(scope: Scope) -> None:
+    here, connection = context(HTTPConnection(scope)), HTTPConnection(scope)
+    identity, asked = here.access.identify(connection), connection.query_params
+    patient = scope.get("path_params", {}).get("patient") or asked.get("patient") or asked.get("subject") or ""
+    tenant = identity.tenant_of(asked.get("tenant"))
+    route = scope["path"].replace(f"/{patient}", "/*") if patient else scope["path"]
+    await here.readers.note(here.hub.client, identity, tenant, patient.rpartition("/")[2], route)
 
 
 async def body_of(request: Request) -> bytes:
@@ -153,7 +183,7 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         validator = Validator(max_ahead_s=settings.flow.max_ahead_s)
         hub, database = Hub(settings, validator), Database(settings.questdb)
-        app.state.context = Context(settings, allowed, database, hub, validator)
+        app.state.context = Context(settings, allowed, database, hub, validator, Readers(settings))
         task = asyncio.create_task(hub.run())
         yield
         task.cancel()
@@ -168,4 +198,9 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
         DatabaseUnavailableError: problems.on_database_down,
         404: problems.on_missing,
     }
-    return Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(_Headers)], exception_handlers=handlers)
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(_Headers), Middleware(_Noted)],
+        exception_handlers=handlers,
+    )

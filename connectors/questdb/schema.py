@@ -30,6 +30,7 @@ WIDE_CODES = (
     "o2_flow",
     "battery",
     "consciousness",
+    "model_score",
 )
 """Columns of the wide views: the codes of vitals.proto in lower case."""
 
