@@ -131,6 +131,47 @@ ci: setup browser brokers
     @{{ just_executable() }} _say "tests" test
     @echo; echo "everything passed"
 
+# look for known vulnerabilities in what uv.lock and Cargo.lock name (needs the advisory databases of PyPI and RustSec)
+audit:
+    #!/usr/bin/env bash
+    set -uo pipefail
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    {{ bin }}/uv export --quiet --locked --no-dev --all-extras --no-emit-project --format requirements-txt > "$folder/requirements.txt" || exit 1
+    echo "audit: $(grep -c '^[A-Za-z0-9]' "$folder/requirements.txt") Python packages of uv.lock (without the tools for developing)"
+    failed=0
+    {{ bin }}/uvx --quiet pip-audit --strict --disable-pip --require-hashes -r "$folder/requirements.txt" || failed=1
+    if command -v cargo-deny > /dev/null; then
+        cargo deny --locked check advisories sources || failed=1
+    elif command -v cargo-audit > /dev/null; then
+        cargo audit || failed=1
+    else
+        echo "audit: neither cargo-deny nor cargo-audit is here (cargo install cargo-deny): Cargo.lock was not looked at"; failed=1
+    fi
+    exit $failed
+
+# write the bill of materials of both lock files (CycloneDX 1.5 JSON) into a folder
+sbom FOLDER="sbom":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p "{{ FOLDER }}"
+    # Cargo has no such command of its own: its metadata in the words of CycloneDX.
+    RUST_SBOM='
+    import json, sys
+    found = json.load(sys.stdin)
+    refs = {one["id"]: "pkg:cargo/{name}@{version}".format(**one) for one in found["packages"]}
+    components = [
+        {"type": "library", "bom-ref": refs[one["id"]], "name": one["name"], "version": one["version"], "purl": refs[one["id"]]}
+        | ({"licenses": [{"expression": one["license"].replace("/", " OR ")}]} if one["license"] else {})
+        for one in sorted(found["packages"], key=lambda one: one["id"])
+    ]
+    needs = [{"ref": refs[one["id"]], "dependsOn": [refs[dep] for dep in one["dependencies"]]} for one in found["resolve"]["nodes"]]
+    print(json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components, "dependencies": needs}, indent=1))
+    '
+    {{ bin }}/uv export --quiet --locked --no-dev --all-extras --no-emit-project --format cyclonedx1.5 > "{{ FOLDER }}/python.cdx.json"
+    cargo metadata --locked --format-version 1 --all-features | {{ bin }}/python -c "$RUST_SBOM" > "{{ FOLDER }}/rust.cdx.json"
+    echo "sbom: {{ FOLDER }}/python.cdx.json and rust.cdx.json"
+
 # remove what was built and the local stack's data
 clean:
     rm -rf target .vitals dataflows/_native*.so
