@@ -56,6 +56,7 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Commands": _record(commands=_list({"type": "object", "required": ["log_seq", "name", "result"]})),
     "Limits": _record(limits=_list({"type": "object", "required": ["rule", "limit_value", "version"]})),
+    "Burden": {"type": "object", "required": ["patients", "alerts", "pages", "by_rule", "top_patients", "suppressed"]},
     "Alerts": _record(alerts=_list(_REF_ALERT), next=_NEXT),
     "History": _record(alert_id=_STRING, transitions=_list(_REF_ALERT)),
     "Me": _record(name=_STRING, role=_STRING, tenant=_STRING, keys_needed=_BOOLEAN),
@@ -113,7 +114,8 @@ def _post(text: str, body: str, schema: str, status: int) -> dict[str, Any]:
     return {"post": {"summary": text, "requestBody": request, "responses": _answers(schema, status)}}
 
 
-_ARROW = {"application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ARROW = {"application/vnd.apache.arrow.stream": _BINARY, "application/zip": _BINARY}
 PATHS: dict[str, Any] = {
     "/me": _get("Who the caller is", "Me"),
     "/session": _post("Keep a key in the browser's cookie", "Session", "Me", 200),
@@ -140,7 +142,7 @@ PATHS: dict[str, Any] = {
         "Frames of a wave in physical units",
         "Frames",
         _query("device", "one device"),
-        _query("format", "json or arrow", {"type": "string", "enum": ["json", "arrow"]}),
+        _query("format", "json, arrow, or wfdb (a zip)", {"type": "string", "enum": ["json", "arrow", "wfdb"]}),
         *_SPAN,
         other=_ARROW,
     ),
@@ -167,6 +169,7 @@ PATHS: dict[str, Any] = {
         _query("priority", "one priority"),
         *_SPAN,
     ),
+    "/burden": _get("The alarm burden of a span: alerts, pages, answers, by rule and patient", "Burden", *_SPAN[:2]),
     "/alerts/{alert_id}": _get("Every transition of an alert", "History"),
     "/status": _get("Technical state: streams, tables, rejects, clocks", "Status"),
 }

@@ -188,6 +188,31 @@ def alert_transitions(tenant: str, alert_id: str) -> Query:
     return sql, [tenant, alert_id]
 
 
+def burden_alerts(tenant: str, span: Span) -> Query:
+    """What the alarm burden is made of: transitions of a span."""
+    sql = (
+        "SELECT log_ns, tenant, patient, cast(alert_id AS string) alert_id, transition, rule, priority, kind, event, "  # noqa: S608  (constants)
+        f"state, notify, reason, body FROM alerts WHERE tenant = %s AND ts >= %s AND ts < %s LIMIT {span.limit}"
+    )
+    return sql, [tenant, span.from_ns, span.to_ns]
+
+
+def burden_suppressed(tenant: str, span: Span) -> Query:
+    """Conditions of a span of which nobody was told, by rule and reason."""
+    sql = (
+        "SELECT rule, reason, count() n FROM suppressed WHERE tenant = %s AND ts >= %s AND ts < %s "
+        "GROUP BY rule, reason"
+    )
+    return sql, [tenant, span.from_ns, span.to_ns]
+
+
+def monitored(tenant: str, span: Span) -> Query:
+    """Patients of whom anything came in a span."""
+    tables = ("observations", "waveforms", "alerts")
+    each = [f"SELECT DISTINCT patient FROM {table} WHERE tenant = %s AND ts >= %s AND ts < %s" for table in tables]  # noqa: S608  (constants)
+    return " UNION ".join(each), [tenant, span.from_ns, span.to_ns] * len(tables)
+
+
 def commands(where: dict[str, str], span: Span) -> Query:
     """What people and programs asked for, newest first, and what became of it."""
     conditions = "".join(f" AND {name} = %s" for name in where)

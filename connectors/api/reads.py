@@ -1,21 +1,17 @@
 """Routes that read: patients, numbers, waves, beats, scores, alerts. Each is a page of openapi.py."""
 
 import asyncio
-import io
 import json
 import time
 import uuid
 from typing import Any
 
-import polars as pl
 from starlette.requests import Request
 from starlette.responses import Response
 
 from connectors.api import queries, requests
 from connectors.api.context import Context, context, place
 from connectors.api.problems import JsonResponse, ProblemError
-
-ARROW = "application/vnd.apache.arrow.stream"
 
 
 async def patients(request: Request) -> Response:
@@ -105,31 +101,6 @@ async def scores(request: Request) -> Response:
     where = {"tenant": tenant, "patient": patient} | requests.optional(request, "score")
     span = requests.span(request, here.settings.web.max_rows, 86400.0)
     return await _page(here, queries.scores(where, span), span, "scores")
-
-
-async def waveforms(request: Request) -> Response:
-    """Frames of a wave with their samples, as JSON or as an Arrow stream."""
-    here, tenant, patient = _patient(request)
-    signal = requests.token(request.path_params["signal"], "signal")
-    where = {"tenant": tenant, "patient": patient, "signal": signal} | requests.optional(request, "device")
-    span = requests.span(request, min(here.settings.web.max_rows, 3600), 10.0)
-    form = request.query_params.get("format", "json")
-    if form not in {"json", "arrow"}:
-        raise ProblemError(422, "format: json or arrow")
-    query = queries.waveforms(where, span)
-    if form == "json":
-        return await _page(here, query, span, "frames")
-    rows = await here.database.rows(*query)
-    schema: dict[str, Any] = {
-        **{"ts_ns": pl.Int64, "device": pl.String, "boot": pl.Int64, "signal": pl.String, "seq": pl.Int64},
-        **{"fs_hz": pl.Float64, "lsb": pl.Float64, "status": pl.Int64, "stored": pl.Boolean},
-        **{"first_sample": pl.Int64, "samples": pl.List(pl.Float64)},
-    }
-    body = io.BytesIO()
-    pl.DataFrame(rows, schema=schema).write_ipc_stream(body)
-    following = span.next(rows)
-    headers = {"Vitals-Next": following} if following else {}
-    return Response(body.getvalue(), media_type=ARROW, headers=headers)
 
 
 async def alerts(request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from connectors.api import access, commands, problems, reads, status
+from connectors.api import access, commands, problems, reads, segments, status
 from connectors.api.context import Context, context
 from connectors.api.database import Database, DatabaseUnavailableError
 from connectors.api.hub import Hub
@@ -151,11 +151,12 @@ def api_routes() -> list[BaseRoute]:
         Route("/patients/{patient}/observations", reads.observations),
         Route("/patients/{patient}/beats", reads.beats),
         Route("/patients/{patient}/scores", reads.scores),
-        Route("/patients/{patient}/waveforms/{signal}", reads.waveforms),
+        Route("/patients/{patient}/waveforms/{signal}", segments.waveforms),
         Route("/patients/{patient}/commands/{name}", _command, methods=["POST"]),
         Route("/patients/{patient}/commands", reads.commands),
         Route("/patients/{patient}/limits", reads.limits),
         Route("/alerts", reads.alerts),
+        Route("/burden", segments.burden_report),
         Route("/alerts/{alert_id}", reads.alert),
         Route("/status", status.status),
         WebSocketRoute("/live", live),

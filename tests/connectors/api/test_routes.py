@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 
 import httpx
 import jsonschema_rs
@@ -253,3 +254,33 @@ def test_wrong_commands_are_refused(client):
 
 def test_without_keys_only_loopback_is_served(client):
     assert client.get("/me", headers={"Host": "rebound.example"}).status_code == 403
+
+
+def test_a_wave_as_wfdb_holds_the_counts_of_the_recording(client, pipeline, tmp_path):
+    patient, signal = ECG
+    params = client.params.merge({"format": "wfdb", "from": 0, "limit": 3600})
+    answer = client.get(f"/patients/{patient}/waveforms/{signal}", params=params)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        packed.extractall(tmp_path)
+    (header,) = tmp_path.glob("*.hea")
+    record = wfdb.rdrecord(str(header.with_suffix("")), physical=False)
+    original = wfdb.rdrecord(str(ALL[0]), physical=False)
+    seconds = len(record.d_signal) // original.fs
+    assert seconds >= 59
+    expected = original.d_signal[:, 0] - original.baseline[0]
+    np.testing.assert_array_equal(record.d_signal[:, 0], expected[: len(record.d_signal)])
+    nothing = client.get("/patients/nobody/waveforms/ecg_ii", params=params)
+    assert nothing.status_code == 404
+
+
+def test_the_burden_is_that_of_the_stored_alerts(client, stored):
+    found = checked("/burden", client.get("/burden"))
+    alerts = stored(f"SELECT patient, rule, event, notify FROM alerts WHERE tenant = '{TENANT}'")
+    raised = alerts.filter(pl.col("event") == "raised")
+    assert found["alerts"] == raised.height > 0
+    assert found["pages"] == alerts["notify"].sum()
+    assert {row["rule"]: row["alerts"] for row in found["by_rule"]} == dict(raised["rule"].value_counts().iter_rows())
+    suppressed = stored(f"SELECT reason FROM suppressed WHERE tenant = '{TENANT}'")
+    assert sum(found["suppressed"].values()) == suppressed.height
