@@ -3,8 +3,10 @@
 A file holds tables of cases. Times are seconds since the case began:
 
     [hr_high.fires]
-    send = ["hr 0..60/5 = 131", "hr 65 = 125"]        code, first..last/every, value (several: in turn)
-    ecg = ["0..20 rr 0.8", "20..24.2 rr 0"]           beats of a synthetic lead; rr 0 is a pause
+    send = ["hr 0..60/5 = 131", "hr 65 = 125"]        code, first..last/every, value (several: in turn), and where it
+                                                      applies `stored`, `off`, `quality 30` (%), `clock 70` (s ahead)
+    ecg = ["0..20 rr 0.8", "20..24.2 rr 0"]           beats of a synthetic lead; rr 0 is a pause, `wide 0.4` ventricular
+                                                      beats, `irregular 0.75` random intervals, `vf` fibrillation
     answers = ["phq_9 10 = 0 0 0 0 0 0 0 0 1"]        instrument, time, items
     commands = ['ack 70 {"rule": "hr_high"}']
     until = 120
@@ -41,8 +43,11 @@ UNITS = {
     "battery": pb.UNIT_PERCENT, "temp": pb.UNIT_CEL, "sbp": pb.UNIT_MM_HG, "dbp": pb.UNIT_MM_HG, "map": pb.UNIT_MM_HG,
     "glucose": pb.UNIT_MG_PER_DL, "weight": pb.UNIT_KG, "consciousness": pb.UNIT_ONE, "o2_flow": pb.UNIT_L_PER_MIN,
 }  # fmt: skip
-_SEND = re.compile(r"(\w+) ([\d.]+)(?:\.\.([\d.]+)/([\d.]+))? = (.+)")
-_ECG = re.compile(r"([\d.]+)\.\.([\d.]+) rr ([\d.]+)")
+_SEND = re.compile(
+    r"(\w+) ([\d.]+)(?:\.\.([\d.]+)/([\d.]+))? = ([^a-z]+?)"
+    r"(?: (stored))?(?: (off))?(?: quality (\d+))?(?: clock ([-\d.]+))?"
+)
+_ECG = re.compile(r"([\d.]+)\.\.([\d.]+) (rr|wide|irregular|vf) ?([\d.]*)")
 
 
 @dataclass(frozen=True)
@@ -92,31 +97,39 @@ def _numerics(patient, lines):
     """One device for each code, so that their frames are in order by themselves."""
     framers = {}
     for line in lines:
-        code, first, last, every, values = _SEND.fullmatch(line).groups()
+        code, first, last, every, values, stored, off, quality, clock_s = _SEND.fullmatch(line).groups()
         framer = framers.setdefault(code, NumericFramer(Origin(patient, f"{code}-device")))
         number = pb.Code.Value(f"CODE_{code.upper()}")
         steps = 1 if last is None else int((float(last) - float(first)) / float(every) + 1.5)
-        stored = values.endswith(" stored")
-        numbers = [float(one) for one in values.removesuffix(" stored").split()]
+        numbers = [float(one) for one in values.split()]
+        said = {"status": pb.STATUS_LEAD_OFF if off else 0, "quality_pct": int(quality or 0)}
         for step in range(steps):
             at_ns = START_NS + round((float(first) + step * float(every or 0)) * SECOND_NS)
-            reading = Reading(number, numbers[step % len(numbers)], UNITS[code])
-            yield at_ns + (3_600 * SECOND_NS if stored else 0), framer.frame([reading], at_ns, stored=stored)
+            reading = Reading(number, numbers[step % len(numbers)], UNITS[code], **said)
+            device_ns = at_ns + round(float(clock_s or 0) * SECOND_NS)
+            yield at_ns + (3_600 * SECOND_NS if stored else 0), framer.frame([reading], device_ns, stored=bool(stored))
 
 
 def _ecg(patient, lines):
-    """A lead of narrow beats on a little noise; the first beat of a part comes one interval after its beginning."""
+    """A lead of beats on a little noise; the first beat of a part comes one interval after its beginning."""
     if not lines:
         return
-    parts = [tuple(map(float, _ECG.fullmatch(line).groups())) for line in lines]
-    time_s = np.arange(round(parts[-1][1] * FS_HZ)) / FS_HZ
-    wave = np.random.default_rng(1).normal(0, 0.01, time_s.size)
-    at_s = parts[0][0]
-    for first, last, rr in parts:
-        at_s = max(at_s, first)
-        while rr and at_s + rr <= last + 1e-9:
-            at_s += rr
-            wave += np.exp(-((time_s - at_s) ** 2) / 0.0002)
+    parts = [_ECG.fullmatch(line).groups() for line in lines]
+    time_s = np.arange(round(float(parts[-1][1]) * FS_HZ)) / FS_HZ
+    seeded = np.random.default_rng(1)
+    wave = seeded.normal(0, 0.01, time_s.size)
+    at_s = float(parts[0][0])
+    for first, last, kind, interval in parts:
+        rr, end_s = float(interval or 0), float(last)
+        at_s = max(at_s, float(first))
+        if kind == "vf":
+            inside = (time_s >= float(first)) & (time_s < end_s)
+            swell = 1 + 0.3 * np.sin(2 * np.pi * 0.7 * time_s[inside])
+            wave[inside] += 0.6 * swell * np.sin(2 * np.pi * 5 * time_s[inside])
+        while rr and at_s + rr <= end_s + 1e-9:
+            at_s += rr * (seeded.uniform(0.6, 1.5) if kind == "irregular" else 1)
+            width, height = (0.003, -1.5) if kind == "wide" else (0.0002, 1.0)
+            wave += height * np.exp(-((time_s - at_s) ** 2) / width)
     framer = WaveFramer(Origin(patient, "patch"), pb.SIGNAL_ECG_II, FS_HZ * 1000, 0.005, START_NS)
     for frame in framer.cut((wave * 200).astype(np.int16)):
         yield end_ns(frame), frame

@@ -18,15 +18,8 @@ from tests.scenarios.scenario import SECOND_NS, START_NS, cases, short
 from tests.waiting import until
 
 CASES = cases()
-WITHOUT = {
-    # Their findings need recorded waveforms or a broken log; they are tested where they are detected.
-    "ventricular_tachycardia", "ventricular_fibrillation", "atrial_fibrillation", "lead_off", "poor_quality",
-    "clock_off", "log_hole", "silence",
-    # tests/dataflows/models/test_silent.py
-    "model_silent",
-    # Of the oximetry detectors: tests/dataflows/test_detector_limits.py, tests/native.
-    "spo2_sat_seconds", "spo2_rapid_desaturation", "spo2_above_target", "spo2_no_data",
-}  # fmt: skip
+WITHOUT = {"log_hole", "silence", "model_silent"}
+"""A log whose time is a header, as here, knows no silence: native/tests/signals.rs, tests/dataflows/models/test_silent.py."""
 
 
 def merged():
