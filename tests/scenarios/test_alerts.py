@@ -19,7 +19,7 @@ from tests.waiting import until
 
 CASES = cases()
 WITHOUT = {"log_hole", "silence", "model_silent"}
-"""A log whose time is a header, as here, knows no silence: native/tests/signals.rs, tests/dataflows/models/test_silent.py."""
+"""A log whose time is a header knows no silence: native/tests/signals.rs, tests/dataflows/models/test_silent.py."""
 
 
 def merged():
