@@ -1,0 +1,38 @@
+"""A model's identity, as the server enforces it: it reads the log and speaks under its own name alone."""
+
+import pytest
+
+from connectors.identity.claims import credentials_file
+from connectors.identity.devices import authority_of
+from connectors.identity.files import write_secret
+from connectors.jetstream.connection import native_options
+from connectors.jetstream.source import open_puller
+from dataflows._native import JetStreamError, Publisher
+from tests.waiting import until
+
+
+def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked, tmp_path):
+    issued = authority_of(locked.settings).issue_model("model-risk", days=1)
+    file = tmp_path / "model-risk.creds"
+    write_secret(file, credentials_file(issued.token, issued.seed))
+    nats = locked.settings.nats.model_copy(update={"credentials": file, "ack_timeout_s": 1.0})
+    settings = locked.settings.model_copy(update={"nats": nats})
+    publisher = Publisher(native_options(nats, "model"))
+    publisher.publish_all([("vitals.v1.main.p1.model-risk.numeric", [("Nats-Msg-Id", "score/1")], b"score")])
+    own = "vp.*.*.*.model-risk.numeric"
+    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", own)] == ["score/1"]
+    pullers = [open_puller(settings, "model", f"VITALS/p{n}", None) for n in range(settings.streams.partitions)]
+    heard = []
+
+    def hears_itself():
+        heard.extend(subject for puller in pullers for _, some in puller.poll(1000) for subject, *_ in some.entries())
+        return any(b".model-risk.numeric" in subject for subject in heard)
+
+    until(hears_itself)
+    for puller in pullers:
+        puller.close()
+    for subject in ("vitals.v1.main.p1.model-other.numeric", "vitals.v1.main.p1.patch7.ecg_ii",
+                    "vitals.v1.main.p1.control.ack", "alerts.v1.main.p1.asystole"):  # fmt: skip
+        with pytest.raises(JetStreamError):
+            Publisher(native_options(nats, "model")).publish_all([(subject, [], b"x")])
+        assert f'Publish Violation - Subject "{subject}"' in locked.server_log
