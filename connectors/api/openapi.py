@@ -55,7 +55,11 @@ SCHEMAS: dict[str, Any] = {
         next=_NEXT,
     ),
     "Commands": _record(commands=_list({"type": "object", "required": ["log_seq", "name", "result"]})),
-    "Limits": _record(limits=_list({"type": "object", "required": ["rule", "limit_value", "version"]})),
+    "Limits": _record(
+        limits=_list(
+            {"type": "object", "required": ["rule", "limit_value", "version"], "properties": {"version": _INTEGER}}
+        )
+    ),
     "Burden": {"type": "object", "required": ["patients", "alerts", "pages", "by_rule", "top_patients", "suppressed"]},
     "Alerts": _record(alerts=_list(_REF_ALERT), next=_NEXT),
     "History": _record(alert_id=_STRING, transitions=_list(_REF_ALERT)),

@@ -157,7 +157,8 @@ def test_scores(client, all_time):
 
 def test_commands_and_limits(client):
     checked("/patients/{patient}/commands", client.get(f"/patients/{NUMERICS}/commands"))
-    checked("/patients/{patient}/limits", client.get(f"/patients/{NUMERICS}/limits"))
+    limits = checked("/patients/{patient}/limits", client.get(f"/patients/{NUMERICS}/limits"))["limits"]
+    assert limits  # of the profile, at least
 
 
 def test_alerts_and_their_history(client, pipeline, stored):
