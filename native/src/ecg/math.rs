@@ -79,18 +79,19 @@ pub fn least(values: &[f32]) -> f32 {
 
 #[inline(always)]
 fn extreme(values: &[f32], start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
-    let blocks = values.chunks_exact(8);
-    let mut best = blocks.remainder().iter().fold(start, |best, &v| pick(v, best));
-    let mut lanes = [start; 8];
-    for block in blocks {
+    let Some(last) = values.last_chunk::<8>() else {
+        return values.iter().fold(start, |best, &v| pick(v, best));
+    };
+    // the last block may overlap the one before it: no value counts more for being seen twice
+    let mut lanes = *last;
+    for block in values.chunks_exact(8) {
         for (lane, &value) in lanes.iter_mut().zip(block) {
             *lane = pick(value, *lane);
         }
     }
-    for lane in lanes {
-        best = pick(lane, best);
-    }
-    best
+    let four: [f32; 4] = std::array::from_fn(|i| pick(lanes[i], lanes[i + 4]));
+    let two = [pick(four[0], four[2]), pick(four[1], four[3])];
+    pick(two[0], two[1])
 }
 
 /// The lower and the upper median of eight values, `K` such lists side by side, by a sorting network: no branch to guess.
@@ -136,8 +137,8 @@ pub fn median8(values: &[f32; 8], count: usize) -> f32 {
 /// The lower and the upper median of 34 values: each has as many smaller ones as its rank says.
 #[inline(always)]
 pub fn middle_of_34(values: &[f32; 34]) -> (f32, f32) {
-    const LANES: usize = 12; // counts of so many values stay in registers
-    let mut padded = [f32::MAX; 3 * LANES];
+    const LANES: usize = 40; // counts of so many values stay in registers
+    let mut padded = [f32::MAX; LANES];
     padded[..34].copy_from_slice(values);
     let (mut lower, mut upper) = ([f32::MIN; LANES], [f32::MIN; LANES]);
     for block in padded.chunks_exact(LANES) {
