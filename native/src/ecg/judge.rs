@@ -78,12 +78,12 @@ impl Judge {
         self.decide(&mut candidate, Some(view), timing, origin, out);
     }
 
-    /// Ends the learning phase when no candidate of its time can come any more.
+    /// Ends the learning phase when no candidate of its time can come any more. Not before its last second is closed: that
+    /// one is closed without what the phase has learnt, wherever a push ends.
     pub fn learn_if_due(&mut self, front: &FrontEnd, origin: i64, out: &mut LeadOutput) {
         let delay = front.timing.energy_delay() + front.timing.reach;
-        if self.learning.is_some()
-            && front.count.saturating_sub(delay as u64) as f32 > LEARNING_S * front.timing.rate_hz
-        {
+        let learnt = front.timing.second(LEARNING_S as u64);
+        if self.learning.is_some() && front.count.saturating_sub(delay as u64) > learnt {
             self.learnt(&front.timing, origin, out);
         }
     }

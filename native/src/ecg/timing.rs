@@ -112,7 +112,7 @@ impl Timing {
 
     /// Decimated index at which second `second` begins.
     pub fn second(&self, second: u64) -> u64 {
-        (second as f64 * self.fs_hz / self.factor as f64).round() as u64
+        (second as f64 * self.fs_hz / self.factor as f64 + 0.5) as u64 // rounded, without a call into the C library
     }
 
     /// The second that the decimated sample `index` belongs to.
