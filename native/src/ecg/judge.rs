@@ -7,7 +7,7 @@ use super::math::logistic;
 use super::morphology::{self, Morphology};
 use super::network::Networks;
 use super::quality::{Decisions, Second};
-use super::timing::{LEARNING_S, Timing};
+use super::timing::Timing;
 use super::{Beat, BeatLabel, LeadOutput, QualitySecond};
 use crate::state::{Reader, StateError, Writer};
 
@@ -57,7 +57,7 @@ impl Judge {
     }
 
     fn second(&mut self, second: &Second, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        if second.first_sample as f64 >= f64::from(LEARNING_S) * timing.fs_hz {
+        if second.first_sample >= timing.learning() * timing.factor as u64 {
             self.learnt(timing, origin, out);
         }
         let (quality, reasons) = self.decisions.close(second, self.history.scale(), self.networks);
@@ -66,7 +66,7 @@ impl Judge {
     }
 
     fn candidate(&mut self, mut candidate: Candidate, view: &View, timing: &Timing, origin: i64, out: &mut LeadOutput) {
-        if self.learning.is_some() && (candidate.index as f32) < LEARNING_S * timing.rate_hz {
+        if self.learning.is_some() && candidate.index < timing.learning() {
             if let Some(learning) = self.learning.as_mut().filter(|learning| learning.len() < LEARNING_MOST) {
                 self.history.strongest = self.history.strongest.max(candidate.level(Level::Power));
                 features::complete(view, &mut candidate);
@@ -82,8 +82,7 @@ impl Judge {
     /// one is closed without what the phase has learnt, wherever a push ends.
     pub fn learn_if_due(&mut self, front: &FrontEnd, origin: i64, out: &mut LeadOutput) {
         let delay = front.timing.energy_delay() + front.timing.reach;
-        let learnt = front.timing.second(LEARNING_S as u64);
-        if self.learning.is_some() && front.count.saturating_sub(delay as u64) > learnt {
+        if self.learning.is_some() && front.count.saturating_sub(delay as u64) > front.timing.learning() {
             self.learnt(&front.timing, origin, out);
         }
     }

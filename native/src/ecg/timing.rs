@@ -13,7 +13,7 @@ pub enum ConfigError {
 /// From a sample to the emission of a beat on it, seconds: never longer, R refinement included.
 pub const LOOK_AHEAD_S: f64 = 0.3;
 /// Beats of the first seconds come when the amplitude is known.
-pub const LEARNING_S: f32 = 2.0;
+const LEARNING_SECONDS: u64 = 2;
 /// Shorter invalid stretches hold the last value; longer ones are a gap.
 const HOLD_S: f64 = 0.04;
 /// After so long without a valid sample everything has settled and the filters stand still.
@@ -113,6 +113,11 @@ impl Timing {
     /// Decimated index at which second `second` begins.
     pub fn second(&self, second: u64) -> u64 {
         (second as f64 * self.fs_hz / self.factor as f64 + 0.5) as u64 // rounded, without a call into the C library
+    }
+
+    /// Decimated index at which the learning phase ends: where a second does, or a second's quality could fall between.
+    pub fn learning(&self) -> u64 {
+        self.second(LEARNING_SECONDS)
     }
 
     /// The second that the decimated sample `index` belongs to.

@@ -6,7 +6,7 @@ use super::features::{self, Candidate, Level};
 use super::front_end::{Found, FrontEnd};
 use super::morphology::{Morphology, label};
 use super::quality::{Decisions, Second};
-use super::timing::{ConfigError, LEARNING_S, Timing};
+use super::timing::{ConfigError, Timing};
 
 pub use super::decide::FEATURES as BEAT_FEATURES;
 pub use super::math::logistic;
@@ -73,7 +73,7 @@ impl Recording {
         let t = &self.timing;
         let (mut history, mut morphology, mut decisions) =
             (History::new(), Morphology::default(), Decisions::default());
-        let learning = self.candidates().take_while(|c| (c.index as f32) < LEARNING_S * t.rate_hz);
+        let learning = self.candidates().take_while(|c| c.index < t.learning());
         history.strongest = learning.map(|c| c.level(Level::Power)).fold(f32::MIN, f32::max);
         let mut place = 0;
         for event in &self.events {
