@@ -1,10 +1,10 @@
 //! The detector of one lead: what is valid, what was lost, what is learnt, and the snapshot.
 
-use super::LeadOutput;
 use super::front_end::FrontEnd;
 use super::judge::Judge;
 use super::network::{Networks, SHIPPED};
 use super::timing::{ConfigError, Timing};
+use super::{Beat, LeadOutput};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"QRSD";
@@ -87,8 +87,10 @@ impl QrsDetector {
             self.judge.interrupt(from / self.timing.factor as u64);
         }
         let (judge, origin) = (&mut self.judge, self.origin);
+        let known = out.beats.len();
         front.hold(fed as usize, |found| judge.take(found, &self.timing, origin, out));
         judge.learn_if_due(front, origin, out);
+        behind(self.closed, &mut out.beats[known..]);
         self.skip(count - fed);
     }
 
@@ -105,6 +107,7 @@ impl QrsDetector {
         judge.interrupt(front.samples() / timing.factor as u64);
         front.hold(timing.idle as usize, |found| judge.take(found, timing, origin, out));
         judge.learn_if_due(front, origin, out);
+        behind(self.closed, &mut out.beats[beats..]);
         // what follows the end was made up to push the rest out
         while out.beats.len() > beats && out.beats.last().is_some_and(|beat| beat.sample >= end) {
             out.beats.pop();
@@ -142,8 +145,10 @@ impl QrsDetector {
             }
             self.invalid = 0;
             let (judge, origin, timing) = (&mut self.judge, self.origin, &self.timing);
+            let known = out.beats.len();
             front.push(now, &convert, |found| judge.take(found, timing, origin, out));
             judge.learn_if_due(front, origin, out);
+            behind(self.closed, &mut out.beats[known..]);
         }
     }
 
@@ -182,6 +187,13 @@ impl QrsDetector {
             return Err(StateError::Value("sample count"));
         }
         Ok(detector)
+    }
+}
+
+/// Moves beats behind the end of a flush: garbage right after it can place an R peak among the samples that never were.
+fn behind(closed: u64, beats: &mut [Beat]) {
+    for beat in beats {
+        beat.sample = beat.sample.max(closed);
     }
 }
 
