@@ -1,6 +1,7 @@
 """vitals.v1.Ingest/Upload: the same doors as over HTTP, an answer for each frame, and a gateway that dies."""
 
 import asyncio
+import random
 import threading
 
 import grpc
@@ -242,3 +243,23 @@ def test_a_stream_through_a_kill_of_the_gateway_loses_and_doubles_nothing(behind
     assert not uploader.unanswered
     assert uploader.broken >= 1
     assert [payload for _, payload, _ in log("rpc-kills")] == sent
+
+
+def test_four_hundred_random_messages_are_each_answered(channel, key, log):
+    """Random bytes, and good frames with bytes changed: each is stored or named, and the call goes on."""
+    rng, good = random.Random(8), payloads("rpc-fuzz", 200)
+    sent = [rng.randbytes(rng.randrange(300)) for _ in range(200)]
+    for payload in good[1:]:
+        changed = bytearray(payload)
+        for _ in range(rng.randrange(1, 6)):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        sent.append(bytes(changed))
+    rng.shuffle(sent)
+    answers = list(upload(channel, key("rpc-fuzz"), [*sent, good[0]]))
+    assert [answer.index for answer in answers] == list(range(400))
+    assert all(bool(answer.reason) != bool(answer.log_seq) for answer in answers)
+    assert answers[-1].log_seq
+    stored = {payload for _, payload, _ in log("rpc-fuzz")}
+    taken = [payload for payload, answer in zip([*sent, good[0]], answers, strict=True) if answer.log_seq]
+    # A changed frame may keep its identity: the log keeps the first of them.
+    assert stored <= set(taken)
