@@ -1,0 +1,61 @@
+"""`vitals gateway` as a program: HTTPS and gRPC by one certificate, its metrics on loopback, no key in its log."""
+
+import grpc
+import httpx
+import pytest
+
+from connectors.identity.certs import DevelopmentCA
+from connectors.local.ports import free_ports
+from connectors.local.process import ServerProcess
+from dataflows.contracts.frames import Origin
+from tests.connectors.gateway.conftest import gateway_command
+from tests.connectors.gateway.grpc_client import upload
+from tests.connectors.gateway.test_frames import frames
+from tests.connectors.identity.conftest import tls_context
+from tests.waiting import until
+
+pytestmark = pytest.mark.services
+
+
+def test_one_certificate_for_both_listeners_and_metrics_beside_them(behind, tmp_path):
+    authority = DevelopmentCA(tmp_path)
+    pair, (port, grpc_port, metrics) = authority.server(), free_ports(3)
+    command, env = gateway_command(
+        behind.settings,
+        port=port,
+        grpc_port=grpc_port,
+        metrics_port=metrics,
+        tls_cert=pair.certificate,
+        tls_key=pair.key,
+    )
+    gateway = ServerProcess("gateway", command, tmp_path / "gateway.log", tmp_path / "gateway.pid", env=env)
+    key = behind.enrol(Origin("cmd", "d"), by="http").secret
+    sent = [frame.SerializeToString() for frame in frames("cmd", 3)]
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-protobuf"}
+    gateway.start()
+    try:
+        with httpx.Client(base_url=f"https://localhost:{port}/v1", verify=tls_context(authority.certificate)) as client:
+            until(lambda: _healthy(client))
+            assert client.post("/frames", content=sent[0], headers=headers).status_code == 202
+            assert client.post("/frames", content=b"\xff", headers=headers).status_code == 422
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://localhost:{port}/v1/health")
+        trusted = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
+        with grpc.secure_channel(f"localhost:{grpc_port}", trusted) as channel:
+            assert [ack.duplicate for ack in upload(channel, key, sent)] == [True, False, False]
+        said = httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
+    finally:
+        gateway.stop()
+    assert 'vitals_gateway_frames_total{route="frames"} 1.0' in said
+    assert 'vitals_gateway_frames_total{route="grpc"} 3.0' in said
+    assert 'vitals_gateway_requests_total{outcome="invalid",route="frames"} 1.0' in said
+    log = gateway.log.read_text()
+    assert "gateway refused frames" in log
+    assert key.rpartition("_")[2] not in log + said
+
+
+def _healthy(client):
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
