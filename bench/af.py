@@ -64,7 +64,9 @@ def own_beats_of(path: Path) -> Beats:
 
 def fs_of(path: Path) -> float:
     """Samples per second, from the header."""
-    return float(path.with_suffix(".hea").read_text().split("\n", 1)[0].split()[2].split("/")[0])
+    lines = path.with_suffix(".hea").read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next(line for line in lines if line.strip() and not line.startswith("#"))
+    return float(first.split()[2].split("/")[0].split("(")[0])
 
 
 def truth_of(path: Path, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -38,7 +38,7 @@ def recordings(root: Path) -> tuple[list[Recording], list[str]]:
     for path in files:
         try:
             found += _read(path, root)
-        except UnreadableError as error:
+        except (UnreadableError, csv.Error, OSError) as error:
             skipped.append(f"{path.name}: {error}")
     return found, skipped
 
