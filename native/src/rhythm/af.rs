@@ -1,10 +1,13 @@
 //! Atrial fibrillation from RR intervals.
 //!
-//! The detector of Petrenas, Marozas and Sornmo 2015 ("Low-complexity detection of atrial fibrillation in continuous
-//! long-term monitoring", Comput Biol Med 65): the share of clearly unequal pairs among eight median-filtered
-//! intervals, averaged exponentially, against the mean interval; and a measure of bigeminy that takes its place in a
-//! regular rhythm. Added here: hysteresis, a decision for the beat 30 beats back (the averages lag by that much), and
-//! intervals at ventricular beats or across invalid signal are left out, because a compensatory pause is not fibrillation.
+//! The mean of two measures, each against its own level. One is of Petrenas, Marozas and Sornmo 2015 ("Low-complexity
+//! detection of atrial fibrillation in continuous long-term monitoring", Comput Biol Med 65): the share of clearly
+//! unequal pairs among eight median-filtered intervals, averaged exponentially, against the mean interval; and a measure
+//! of bigeminy that takes its place in a regular rhythm. The other is of Zhou, Ding, Wu and Wei 2015 ("A real-time atrial
+//! fibrillation detection algorithm based on the instantaneous state of heart rate", PLoS ONE 10): the entropy of words
+//! of three rates, here over 63 words, so that the beat 30 beats back, for which is decided, lies in their middle.
+//! Added here: hysteresis; intervals at ventricular beats or across invalid signal are left out, because a compensatory
+//! pause is not fibrillation; and where every fifth beat is ventricular, what is left says too little to begin on.
 
 use std::collections::VecDeque;
 
@@ -20,9 +23,19 @@ const UNEQUAL_S: f64 = 0.03;
 const WEIGHT: f64 = 0.02;
 /// Below this measure of ectopy the rhythm is regular.
 const ECTOPY: f64 = 2e-4;
-/// Irregularity, pairs per second, at which fibrillation begins and ends.
-const BEGINS: f64 = 0.85;
-const ENDS: f64 = 0.6;
+/// Levels of the two measures: pairs per second, and entropy as a share of the largest.
+const USUAL_IRREGULARITY: f64 = 0.75;
+const USUAL_ENTROPY: f64 = 0.76;
+/// Mean of the measures, each as a multiple of its level, at which fibrillation begins and ends.
+const BEGINS: f64 = 1.12;
+const ENDS: f64 = 0.82;
+/// Width of a class of rates, per minute, and how many classes there are.
+const CLASS_BPM: f64 = 5.0;
+const CLASSES: u32 = 64;
+/// Words of three classes in the entropy.
+const WORDS: usize = 63;
+/// Share of ventricular beats from which on no fibrillation begins.
+const ECTOPIC: f64 = 0.2;
 /// Intervals outside are artefacts of detection, seconds.
 const SHORTEST_S: f64 = 0.2;
 const LONGEST_S: f64 = 2.5;
@@ -49,12 +62,17 @@ pub struct AfDetector {
     mean_s: f64,
     unequal: f64,
     ectopy: f64,
+    /// Classes of the last rates.
+    classes: VecDeque<u8>,
+    /// Share of ventricular beats, averaged like the other measures.
+    ventricular: f64,
     af: bool,
 }
 
 impl AfDetector {
     /// Takes a beat: `joined` unless invalid signal lies before it. Returns the decision on the beat 30 beats back.
     pub fn push(&mut self, sample: u64, ventricular: bool, joined: bool, fs_hz: f64) -> Option<AfBeat> {
+        self.ventricular += WEIGHT * (f64::from(u8::from(ventricular)) - self.ventricular);
         if let Some((last, was_ventricular)) = self.last
             && joined
             && !ventricular
@@ -77,6 +95,7 @@ impl AfDetector {
 
     fn interval(&mut self, rr_s: f64) {
         push(&mut self.raw, rr_s, WINDOW + 1);
+        push(&mut self.classes, (60.0 / rr_s / CLASS_BPM).min(f64::from(CLASSES - 1)) as u8, WORDS + 2);
         let count = self.raw.len();
         if count < 3 {
             return;
@@ -96,8 +115,23 @@ impl AfDetector {
         average(&mut self.mean_s, b);
         average(&mut self.unequal, unequal as f64 / (WINDOW * (WINDOW - 1) / 2) as f64);
         average(&mut self.ectopy, ratio * ratio);
-        let irregularity = self.irregularity();
-        self.af = if self.af { irregularity >= ENDS } else { irregularity > BEGINS };
+        let measure = (self.irregularity() / USUAL_IRREGULARITY + self.entropy() / USUAL_ENTROPY) / 2.0;
+        self.af = if self.af { measure >= ENDS } else { measure > BEGINS && self.ventricular < ECTOPIC };
+    }
+
+    /// Entropy of the words times the share of those that differ: 0 in an even rhythm, 1 where no word comes twice.
+    fn entropy(&self) -> f64 {
+        let at = |n: usize| u32::from(self.classes[n]);
+        let count = self.classes.len().saturating_sub(2);
+        let mut words: Vec<u32> = (0..count).map(|n| (at(n) * CLASSES + at(n + 1)) * CLASSES + at(n + 2)).collect();
+        words.sort_unstable();
+        let (mut distinct, mut repeats) = (0_usize, 0.0);
+        for word in words.chunk_by(|a, b| a == b) {
+            distinct += 1;
+            repeats += word.len() as f64 * (word.len() as f64).log2();
+        }
+        let entropy = if count > 1 { (count as f64).log2() - repeats / count as f64 } else { 0.0 };
+        distinct as f64 * entropy / (WORDS as f64 * (WORDS as f64).log2())
     }
 
     /// Share of unequal pairs per second of mean interval.
@@ -120,7 +154,8 @@ impl AfDetector {
         for &interval in self.raw.iter().chain(&self.filtered) {
             writer.one(interval);
         }
-        writer.put(&[self.mean_s, self.unequal, self.ectopy]);
+        writer.put(&[self.mean_s, self.unequal, self.ectopy, self.ventricular]);
+        writer.part(&self.classes.iter().copied().collect::<Vec<_>>());
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, StateError> {
@@ -134,12 +169,15 @@ impl AfDetector {
         let newest: u64 = reader.one()?;
         let mut intervals = vec![0.0_f64; usize::from(raw) + usize::from(filtered)];
         reader.fill(&mut intervals)?;
-        let mut averages = [0.0_f64; 3];
+        let mut averages = [0.0_f64; 4];
         reader.fill(&mut averages)?;
+        let classes: VecDeque<u8> = reader.part()?.iter().copied().collect();
         let sane = |value: &f64| (0.0..=LONGEST_S).contains(value);
         if usize::from(waiting) > AF_DELAY_BEATS
             || usize::from(raw) > WINDOW + 1
             || usize::from(filtered) > WINDOW
+            || classes.len() > WORDS + 2
+            || classes.iter().any(|&class| u32::from(class) >= CLASSES)
             || !intervals.iter().chain(&averages).all(sane)
             || back.iter().any(|&back| u64::from(back) > newest)
         {
@@ -155,12 +193,14 @@ impl AfDetector {
             mean_s: averages[0],
             unequal: averages[1],
             ectopy: averages[2],
+            classes,
+            ventricular: averages[3],
             af: af != 0,
         })
     }
 }
 
-fn push(values: &mut VecDeque<f64>, value: f64, most: usize) {
+fn push<T>(values: &mut VecDeque<T>, value: T, most: usize) {
     if values.len() == most {
         values.pop_front();
     }
