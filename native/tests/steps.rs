@@ -23,7 +23,7 @@ fn samples(beats_s: &[f64], height: f64, first: u64, fs_hz: u64) -> Vec<u8> {
                     + bump(t, 0.25, 0.06, 0.25)
             })
             .sum();
-        (height * wave) as i16 + (n.wrapping_mul(2_654_435_761) >> 13 & 31) as i16 - 16
+        (height * wave) as i16 + ((n.wrapping_mul(2_654_435_761) >> 13) & 31) as i16 - 16
     };
     (first..first + fs_hz).flat_map(|n| value(n).to_le_bytes()).collect()
 }
@@ -97,7 +97,6 @@ fn steps_and_standstill_alarm_within_ten_seconds_at_any_rate_and_size() {
         for fs_hz in [125, 250, 360, 500] {
             for height in [500.0, 1000.0, 2000.0] {
                 let delay = delay_s(beats_s, rule, fs_hz, height);
-                println!("{name}, {fs_hz} Hz, {height} uV: {delay:.1} s");
                 assert!((0.0..=10.0).contains(&delay), "{name}, {fs_hz} Hz, {height} uV: {delay} s");
             }
         }

@@ -4,7 +4,7 @@
 //! detection of atrial fibrillation in continuous long-term monitoring", Comput Biol Med 65): the share of clearly
 //! unequal pairs among eight median-filtered intervals, averaged exponentially, against the mean interval; and a measure
 //! of bigeminy that takes its place in a regular rhythm. The other is of Zhou, Ding, Wu and Wei 2015 ("A real-time atrial
-//! fibrillation detection algorithm based on the instantaneous state of heart rate", PLoS ONE 10): the entropy of words
+//! fibrillation detection algorithm based on the instantaneous state of heart rate", PLOS ONE 10): the entropy of words
 //! of three rates, here over 63 words, so that the beat 30 beats back, for which is decided, lies in their middle.
 //! Added here: hysteresis; intervals at ventricular beats or across invalid signal are left out, because a compensatory
 //! pause is not fibrillation; and where every fifth beat is ventricular, what is left says too little to begin on.
@@ -115,7 +115,7 @@ impl AfDetector {
         average(&mut self.mean_s, b);
         average(&mut self.unequal, unequal as f64 / (WINDOW * (WINDOW - 1) / 2) as f64);
         average(&mut self.ectopy, ratio * ratio);
-        let measure = (self.irregularity() / USUAL_IRREGULARITY + self.entropy() / USUAL_ENTROPY) / 2.0;
+        let measure = f64::midpoint(self.irregularity() / USUAL_IRREGULARITY, self.entropy() / USUAL_ENTROPY);
         self.af = if self.af { measure >= ENDS } else { measure > BEGINS && self.ventricular < ECTOPIC };
     }
 
