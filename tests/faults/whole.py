@@ -164,8 +164,16 @@ class Supervised:
 
     def kill(self, which: int = 0) -> None:
         """kill -9 of one process; the supervisor starts the set again."""
-        until(lambda: self.supervisor.flow.whole or self.code is not None, 60)
-        os.kill(self.supervisor.flow.processes[which].pid, signal.SIGKILL)
+
+        def killed() -> bool:
+            # By the time that it is looked at, the set may have died of something else and be starting again.
+            running = self.supervisor.flow.processes if self.supervisor.flow.whole else []
+            if len(running) <= which:
+                return self.code is not None
+            os.kill(running[which].pid, signal.SIGKILL)
+            return True
+
+        until(killed, 60)
         self.kills += 1
 
     def samples(self) -> dict[str, float]:
