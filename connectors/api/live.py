@@ -34,12 +34,13 @@ async def live(socket: WebSocket) -> None:
         await socket.accept()
         await socket.close(_POLICY, problem.detail[:120])
         return
+    # Before the screen is open: what comes in between would reach it as history, not as news.
+    await here.readers.note(here.hub.client, identity, tenant, "", "/live")
     await socket.accept()
     if here.hub.screens >= here.settings.web.max_screens:
         await socket.close(_TRY_AGAIN, "too many screens")
         return
     screen = Screen(tenant)
-    await here.readers.note(here.hub.client, identity, tenant, "", "/live")
     here.hub.open(screen, role=identity.role.name.lower(), name=identity.name)
     sender = asyncio.create_task(_send(socket, screen))
     receiver = asyncio.create_task(_receive(socket, screen, here, identity))

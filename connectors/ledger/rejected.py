@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from connectors.jetstream.history import messages
+from connectors.jetstream.streams import FENCE
 from connectors.questdb.reject import REASON
 from dataflows._native import Messages, Validator
 from dataflows.contracts.frames import LOG_TIME_HEADER
@@ -73,6 +74,8 @@ async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
     try:
         found = await client.jetstream().get_msg(settings.streams.rejected, seq)
     except NotFoundError:
+        return None
+    if (found.subject or "").startswith(f"{FENCE}."):
         return None
     headers = {name: value for name, value in (found.headers or {}).items()}
     return from_message(Msg(client, found.subject or "", "", found.data or b"", headers), seq)

@@ -146,6 +146,7 @@ def test_alerts_arrive_and_other_tenants_see_nothing(live_server):
             websockets.connect(f"{live_server.live_url}?tenant=one") as one,
             websockets.connect(f"{live_server.live_url}?tenant=two") as two,
         ):
+            assert [json.loads(await screen.recv())["type"] for screen in (one, two)] == ["hello", "hello"]
             for tenant, state, transition in (("one", "raised", 0), ("two", "raised", 0), ("one", "cleared", 1)):
                 await connection.jetstream().publish(f"alerts.v1.{tenant}.p1.asystole", body(tenant, state, transition))
             _, texts = await collect(one, lambda _, t: len(kinds(t, "alert")) == 2)

@@ -89,10 +89,12 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
 
     code, said = vitals("rejected")
     assert "undecodable" in said
-    code, said = vitals("rejected", "show", 1)
+    number = publish.last_on("REJECTED", "rejected.v1.>")
+    code, said = vitals("rejected", "show", number)
     assert "patient: 'p00000'" in said
     assert "ENDS HERE" in said
-    assert "would be refused again" in vitals("rejected", "redrive", 1)[1]
+    assert "would be refused again" in vitals("rejected", "redrive", number)[1]
+    assert "there is no rejected message 1" in vitals("rejected", "show", 1)[1], "that is a writer's fence"
     flow.stop()
     whole.close()
 
