@@ -91,15 +91,19 @@ def cluster(tmp_path):
 def test_a_replicated_stream_is_fenced_as_well(cluster):
     settings = cluster.settings()
 
-    def has_streams():
-        try:
-            return ensure_streams(settings)
-        except (StreamSetupError, NatsError, OSError):  # the cluster has no leader yet
-            return None
-
-    until(has_streams, 60, poll_s=0.5)
     sink = JetStreamSink(settings.nats, "ALERTS")
-    old = sink.build_part("flow.alerts", "ALERTS/0", None)
+    made = []
+
+    def has_leaders():
+        try:
+            ensure_streams(settings)
+            made.append(sink.build_part("flow.alerts", "ALERTS/0", None))
+        except (StreamSetupError, JetStreamError, NatsError, OSError):  # the cluster or the stream has none yet
+            return False
+        return True
+
+    until(has_leaders, 90, poll_s=0.5)
+    (old,) = made
     old.write_batch([alert(n) for n in range(300)])
     new = sink.build_part("flow.alerts", "ALERTS/0", old.snapshot())
     with pytest.raises(FencedError, match="another flow writes"):
