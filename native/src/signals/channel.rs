@@ -18,6 +18,24 @@ use super::pulse::PulseWave;
 use super::segments::Segments;
 use super::silence::Silence;
 
+/// The place of a channel at a decision (`log_seq`, `log_ns`), away from any frame. A macro, because it borrows some fields
+/// of the channel while the detectors are borrowed to be changed, which a method could not.
+macro_rules! place {
+    ($channel:expr, $decision:expr) => {
+        Place {
+            device: &$channel.device,
+            boot: $channel.boot,
+            signal: signal_name($channel.signal),
+            anchors: &$channel.anchors,
+            limits: &$channel.limits,
+            offset_ns: 0,
+            log_seq: $decision.0,
+            log_ns: $decision.1,
+            silent: false,
+        }
+    };
+}
+
 /// Silence of the current boot after which a lower boot counter is believed.
 const COUNTER_LOST_NS: i64 = 10_000_000_000;
 
@@ -137,24 +155,14 @@ impl Channel {
             && frame.log_ns - self.seen_ns > COUNTER_LOST_NS
     }
 
-    /// Processes a frame whose turn has come; `(log_seq, log_ns)` is the place of the decision.
-    pub fn process(&mut self, turn: &Turn, (log_seq, log_ns): (u64, i64), out: &mut Output) {
+    /// Processes a frame whose turn has come; `decision` is (`log_seq`, `log_ns`).
+    pub fn process(&mut self, turn: &Turn, decision: (u64, i64), out: &mut Output) {
         let frame = &turn.frame;
         if let Body::Wave(wave) = &frame.body {
             let ts = frame.device_ns.saturating_add(turn.offset_ns);
             self.anchors.push(Anchor { first_sample: frame.first_sample, seq: frame.seq, ts, fs_mhz: wave.fs_mhz });
         }
-        let at = Place {
-            device: &self.device,
-            boot: self.boot,
-            signal: signal_name(self.signal),
-            anchors: &self.anchors,
-            limits: &self.limits,
-            offset_ns: turn.offset_ns,
-            log_seq,
-            log_ns,
-            silent: frame.stored && !self.past,
-        };
+        let at = Place { offset_ns: turn.offset_ns, silent: frame.stored && !self.past, ..place!(self, decision) };
         if !self.past {
             tell(frame, frame.stored, &at, out);
         }
@@ -176,17 +184,7 @@ impl Channel {
 
     /// Tells the judge of a frame whose turn is over: what it says counts, and pages nobody.
     pub fn tell_late(&self, frame: &Frame, offset_ns: i64, out: &mut Output) {
-        let at = Place {
-            device: &self.device,
-            boot: frame.boot,
-            signal: signal_name(self.signal),
-            anchors: &self.anchors,
-            limits: &self.limits,
-            offset_ns,
-            log_seq: frame.log_seq,
-            log_ns: frame.log_ns,
-            silent: true,
-        };
+        let at = Place { boot: frame.boot, offset_ns, silent: true, ..place!(self, (frame.log_seq, frame.log_ns)) };
         tell(frame, true, &at, out);
     }
 
@@ -195,17 +193,7 @@ impl Channel {
         while let Some(turn) = self.order.take_any() {
             self.process(&turn, place, out);
         }
-        let at = Place {
-            device: &self.device,
-            boot: self.boot,
-            signal: signal_name(self.signal),
-            anchors: &self.anchors,
-            limits: &self.limits,
-            offset_ns: 0,
-            log_seq: place.0,
-            log_ns: place.1,
-            silent: false,
-        };
+        let at = place!(self, place);
         match &mut self.detectors {
             Detectors::Lead(lead) => {
                 if let Some(mut lead) = lead.take() {
@@ -232,20 +220,10 @@ impl Channel {
             Self { segments, silence, limits, detectors, ..Self::new(self.device.clone(), self.signal, frame.boot) };
     }
 
-    /// The patient is watched for something else from here on; `place` is that of the command.
-    pub fn set_limits(&mut self, limits: Arc<Limits>, (log_seq, log_ns): (u64, i64), out: &mut Output) {
+    /// The patient is watched for something else from here on; `decision` is the place of the command.
+    pub fn set_limits(&mut self, limits: Arc<Limits>, decision: (u64, i64), out: &mut Output) {
         self.limits = limits;
-        let at = Place {
-            device: &self.device,
-            boot: self.boot,
-            signal: signal_name(self.signal),
-            anchors: &self.anchors,
-            limits: &self.limits,
-            offset_ns: 0,
-            log_seq,
-            log_ns,
-            silent: false,
-        };
+        let at = place!(self, decision);
         match &mut self.detectors {
             Detectors::Lead(Some(lead)) => lead.set_limits(&self.limits),
             Detectors::Numeric(numeric) => numeric.set_limits(self.last.0, &at, out),
@@ -254,18 +232,8 @@ impl Channel {
     }
 
     /// Nobody expects anything of this signal any more: the patient was discharged, or is admitted anew.
-    pub fn expect_nothing(&mut self, (log_seq, log_ns): (u64, i64), out: &mut Output) {
-        let at = Place {
-            device: &self.device,
-            boot: self.boot,
-            signal: signal_name(self.signal),
-            anchors: &self.anchors,
-            limits: &self.limits,
-            offset_ns: 0,
-            log_seq,
-            log_ns,
-            silent: false,
-        };
+    pub fn expect_nothing(&mut self, decision: (u64, i64), out: &mut Output) {
+        let at = place!(self, decision);
         match &mut self.detectors {
             Detectors::Lead(Some(lead)) => lead.expect_nothing(&at, out),
             Detectors::Pulse(Some(pulse)) => pulse.expect_nothing(&at, out),
