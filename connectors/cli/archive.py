@@ -1,12 +1,11 @@
 """`vitals archive`: the data lake's dataflow, kept running."""
 
-import signal
-
 import typer
 
-from connectors.cli.console import CliError, load_settings, say
+from connectors.cli.console import load_settings, say
+from connectors.cli.supervised import supervised
 from connectors.jetstream.streams import ensure_streams
-from connectors.local.health import Health, HealthServer
+from connectors.local.health import Health
 from connectors.local.recovery import RecoveryStore
 from connectors.local.supervisor import Supervisor
 from dataflows.settings import Settings
@@ -34,16 +33,8 @@ def archive() -> None:
     """
     settings = load_settings()
     supervisor = supervisor_of(settings)
-    try:
-        server = HealthServer(Health(supervisor, bool), settings.run.health_host, settings.lake.health_port)
-    except OSError as error:
-        message = f"lake.health_port {settings.lake.health_port} cannot be used: {error}"
-        raise CliError(message) from error
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
-    say(f"lake: {settings.lake.root.absolute()}; health: http://{settings.run.health_host}:{server.port}/status")
-    try:
+    host, port = settings.run.health_host, settings.lake.health_port
+    with supervised(supervisor, Health(supervisor, bool), host, port, setting="lake.health_port") as server:
+        say(f"lake: {settings.lake.root.absolute()}; health: http://{host}:{server.port}/status")
         code = supervisor.run()
-    finally:
-        server.close()
     raise typer.Exit(code)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,12 @@ import numpy as np
 import typer
 
 from connectors.cli.console import CliError, load_settings, nats_client, say
+from connectors.cli.supervised import supervised
 from connectors.identity.authority import IdentityError
 from connectors.identity.claims import credentials_file
 from connectors.identity.devices import authority_of
 from connectors.identity.files import write_secret
-from connectors.local.health import Health, HealthServer
+from connectors.local.health import Health
 from connectors.models.process import Result, ScorerProcess, StartError
 from connectors.models.run import model_folder, plan_of, supervisor_of
 from dataflows.models.features import Series, Window
@@ -58,18 +58,9 @@ def run(
     asyncio.run(planned())
     os.nice(_NICE)
     supervisor = supervisor_of(settings, file, folder, say)
-    try:
-        server = HealthServer(Health(supervisor, lambda: False), _HOST, health_port)
-    except OSError as error:
-        message = f"port {health_port} cannot be used: {error}"
-        raise CliError(message) from error
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
-    say(f"model {model.name}, version {model.version}: health on http://{_HOST}:{server.port}/status")
-    try:
+    with supervised(supervisor, Health(supervisor, lambda: False), _HOST, health_port, setting="port") as server:
+        say(f"model {model.name}, version {model.version}: health on http://{_HOST}:{server.port}/status")
         code = supervisor.run()
-    finally:
-        server.close()
     raise typer.Exit(code)
 
 

@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from connectors.cli.console import CliError, load_settings, say
+from connectors.cli.console import load_settings, say
+from connectors.cli.supervised import supervised
 from connectors.jetstream.streams import ensure_streams
 from connectors.local.flow import settings_environment
-from connectors.local.health import Health, HealthServer
+from connectors.local.health import Health
 from connectors.local.partitions import Partition
 from connectors.local.process import ServerProcess, end_leftover
 from connectors.local.recovery import RecoveryStore
@@ -57,23 +58,17 @@ def keep_running(settings: Settings) -> int:
     supervisor = Supervisor(settings, store, folder / "flow", say, before=lambda: ensure_streams(settings))
     watch = DeadManWatch(settings, lambda: supervisor.status.partitions, say)
     health = Health(supervisor, lambda: watch.progress.silent)
-    try:
-        server = HealthServer(health, settings.run.health_host, settings.run.health_port)
-    except OSError as error:
-        message = f"run.health_port {settings.run.health_port} cannot be used: {error}"
-        raise CliError(message) from error
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
-    ended = threading.Event()
-    beside = threading.Thread(target=_beside, args=(settings, watch, ended), name="watch", daemon=True)
-    beside.start()
-    say(f"health: http://{settings.run.health_host}:{server.port}/status")
-    try:
-        return supervisor.run()
-    finally:
-        ended.set()
-        beside.join(10)
-        server.close()
+    host, port = settings.run.health_host, settings.run.health_port
+    with supervised(supervisor, health, host, port, setting="run.health_port") as server:
+        ended = threading.Event()
+        beside = threading.Thread(target=_beside, args=(settings, watch, ended), name="watch", daemon=True)
+        beside.start()
+        say(f"health: http://{host}:{server.port}/status")
+        try:
+            return supervisor.run()
+        finally:
+            ended.set()
+            beside.join(10)
 
 
 def _beside(settings: Settings, watch: DeadManWatch, ended: threading.Event) -> None:
