@@ -9,7 +9,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from connectors.jetstream.streams import FENCE
+from connectors.jetstream.streams import is_fence
 
 _WAIT_S = 10.0
 
@@ -54,7 +54,7 @@ async def messages(client: Client, stream: str, first: int, last: int, subject: 
                 raise HistoryError(text) from None
             if message.metadata.sequence.stream > last:
                 return
-            if not message.subject.startswith(f"{FENCE}."):
+            if not is_fence(message.subject):
                 yield message
             if message.metadata.sequence.stream == last or message.metadata.num_pending == 0:
                 return

@@ -20,6 +20,11 @@ PARTITIONS = "vitals.partitions"
 """Metadata of VITALS: what log time is, and into how many partitions the stream maps its subjects."""
 
 
+def is_fence(subject: str) -> bool:
+    """Whether a message of a stream is a writer's fence, which tells a reader nothing."""
+    return subject.startswith(f"{FENCE}.")
+
+
 class StreamSetupError(RuntimeError):
     """A stream cannot be created; says which and why."""
 

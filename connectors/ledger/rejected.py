@@ -8,7 +8,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from connectors.jetstream.history import messages
-from connectors.jetstream.streams import FENCE
+from connectors.jetstream.streams import is_fence
 from connectors.questdb.reject import REASON
 from dataflows._native import Messages, Validator
 from dataflows.contracts.frames import LOG_TIME_HEADER
@@ -75,7 +75,7 @@ async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
         found = await client.jetstream().get_msg(settings.streams.rejected, seq)
     except NotFoundError:
         return None
-    if (found.subject or "").startswith(f"{FENCE}."):
+    if is_fence(found.subject or ""):
         return None
     headers = {name: value for name, value in (found.headers or {}).items()}
     return from_message(Msg(client, found.subject or "", "", found.data or b"", headers), seq)

@@ -13,7 +13,7 @@ import pytest
 from bytewax.recovery import init_db_dir
 
 from connectors.jetstream import ensure_streams
-from connectors.jetstream.streams import FENCE
+from connectors.jetstream.streams import is_fence
 from connectors.local.ports import free_ports
 from connectors.local.recovery import roll_back
 from dataflows._native import partition_of
@@ -97,7 +97,7 @@ def bodies(admin):
     found = {}
     for seq in range(1, admin.info("ALERTS").state.last_seq + 1):
         message = admin(admin.js.get_msg("ALERTS", seq))
-        if message.subject.startswith(FENCE):
+        if is_fence(message.subject):
             continue
         found.setdefault(message.subject.split(".")[3], []).append(json.loads(message.data))
     return found

@@ -36,6 +36,16 @@ def balance(vitals, *arguments):
     return code, json.loads(said)
 
 
+def check_reject(vitals, number):
+    """The reject of this number is listed, shown as far as it can be decoded, and refused again."""
+    assert "undecodable" in vitals("rejected")[1]
+    said = vitals("rejected", "show", number)[1]
+    assert "patient: 'p00000'" in said
+    assert "ENDS HERE" in said
+    assert "would be refused again" in vitals("rejected", "redrive", number)[1]
+    assert "there is no rejected message 1" in vitals("rejected", "show", 1)[1], "that is a writer's fence"
+
+
 def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     nats_server, own_questdb, tmp_path, vitals, monkeypatch
 ):
@@ -87,14 +97,7 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     http.execute("INSERT INTO waveforms SELECT * FROM kept")
     assert vitals("ledger", "--allow-gaps")[0] == 0
 
-    code, said = vitals("rejected")
-    assert "undecodable" in said
-    number = publish.last_on("REJECTED", "rejected.v1.>")
-    code, said = vitals("rejected", "show", number)
-    assert "patient: 'p00000'" in said
-    assert "ENDS HERE" in said
-    assert "would be refused again" in vitals("rejected", "redrive", number)[1]
-    assert "there is no rejected message 1" in vitals("rejected", "show", 1)[1], "that is a writer's fence"
+    check_reject(vitals, publish.last_on("REJECTED", "rejected.v1.>"))
     flow.stop()
     whole.close()
 
