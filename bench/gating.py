@@ -21,11 +21,10 @@ from typing import Any
 
 from bench.report import publish
 from bench.rhythm_alarms import alarms
-from bench.rhythm_live import RECENT_S, RULES, SECOND_NS, START_NS, channels_of
-from dataflows._native import Messages, Output, Signals, Validator
+from bench.rhythm_live import RECENT_S, RULES, SECOND_NS, START_NS, output_of
+from dataflows._native import Output
 from dataflows.alerts.alert import Alert, Kind
 from dataflows.alerts.rules import BUILTIN, Rule, RuleSet
-from dataflows.contracts.frames import subject_of
 from dataflows.monitor.judge import Judge
 
 TOGETHER_S = 10.0
@@ -63,23 +62,6 @@ class Heard:
     told: list[Told]
     suppressed: Counter[str]
     technical: Counter[str]
-
-
-def output_of(path: Path) -> tuple[Output, float]:
-    """What the step `signals` says of a record, and how long it is, s."""
-    channels, log = channels_of(path), []
-    seconds = max(int(len(one.counts) / one.fs_hz) for one in channels)
-    for second in range(seconds):
-        for number, channel in enumerate(channels):
-            part = channel.counts[round(second * channel.fs_hz) : round((second + 1) * channel.fs_hz)]
-            if len(part):
-                frame = channel.framer.frame(part)
-                subject = subject_of(frame).replace("vitals.v1.", "vp.0.").encode()
-                arrival_ns = START_NS + (second + 1) * SECOND_NS + number * 1_000_000
-                log.append((subject, len(log), arrival_ns, frame.SerializeToString()))
-    log.append((b"", len(log), START_NS + (seconds + 5) * SECOND_NS, b""))
-    items, _ = Validator().check("main/p1", Messages.build(log))
-    return Signals().on_items(items), float(seconds)
 
 
 def judged(output: Output, rules: RuleSet, seconds: float) -> Heard:

@@ -19,7 +19,7 @@ import numpy as np
 import wfdb
 
 from bench.rhythm_alarms import PULSE_WAVES, Alarm, alarms, report
-from dataflows._native import Detection, Messages, Signals, Validator
+from dataflows._native import Detection, Messages, Output, Signals, Validator
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, WaveFramer, subject_of
 
@@ -70,10 +70,10 @@ def channels_of(path: Path) -> list[Channel]:
     return found
 
 
-def announced(path: Path) -> tuple[set[str], set[str]]:
-    """Rules whose alarm stands in the last seconds of a record, and those that are withheld there."""
+def output_of(path: Path) -> tuple[Output, int]:
+    """What the step `signals` says of a record, and how long it is, s."""
     channels, log = channels_of(path), []
-    seconds = max(int(len(c.counts) / c.fs_hz) for c in channels)
+    seconds = max(int(len(one.counts) / one.fs_hz) for one in channels)
     for second in range(seconds):
         for number, channel in enumerate(channels):
             part = channel.counts[round(second * channel.fs_hz) : round((second + 1) * channel.fs_hz)]
@@ -84,7 +84,12 @@ def announced(path: Path) -> tuple[set[str], set[str]]:
                 log.append((subject, len(log), arrival_ns, frame.SerializeToString()))
     log.append((b"", len(log), START_NS + (seconds + 5) * SECOND_NS, b""))
     items, _ = Validator().check("main/p1", Messages.build(log))
-    output = Signals().on_items(items)
+    return Signals().on_items(items), seconds
+
+
+def announced(path: Path) -> tuple[set[str], set[str]]:
+    """Rules whose alarm stands in the last seconds of a record, and those that are withheld there."""
+    output, seconds = output_of(path)
     since_ns = START_NS + (seconds - RECENT_S) * SECOND_NS
     standing: set[tuple[str, str]] = set()
     said: set[str] = set()
