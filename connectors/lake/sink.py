@@ -78,9 +78,9 @@ class LakePartition(StatefulSinkPartition[RowSource, bytes]):
 
     def _begin(self) -> tuple[int, int]:
         """Without a state: after the files that are there, whose rows are not written again."""
-        mine = [path for name, path in self._files() if name.log == self._log]
-        numbers = [name.number for name, _ in self._files() if name.log == self._log]
-        return max(numbers, default=-1) + 1, max((Facts.of(path).last_log_ns for path in mine), default=0)
+        mine = [(name.number, path) for name, path in self._files() if name.log == self._log]
+        following = max((number for number, _ in mine), default=-1) + 1
+        return following, max((Facts.of(path).last_log_ns for _, path in mine), default=0)
 
     def _resume(self, resume: bytes) -> tuple[int, int]:
         """With a state: what was written after it will be written again."""

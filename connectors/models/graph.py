@@ -19,13 +19,14 @@ from bytewax.operators import StatefulBatchLogic
 from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage
 from connectors.jetstream.source import Item, JetStreamPartition, open_puller
 from connectors.models.process import WINDOWS, Result, ScorerProcess
-from dataflows._native import Items, Output, SignalsConfig
+from dataflows._native import Items, Output
 from dataflows.contracts.frames import message_id, subject_of
 from dataflows.models.features import Window
 from dataflows.models.scores import LARGEST, score_frame
 from dataflows.models.spec import Model, read_model
 from dataflows.models.windows import Windows
 from dataflows.monitor.checking import validator
+from dataflows.monitor.patient import signals_config
 from dataflows.monitor.state import refusing
 from dataflows.monitor.steps import signals_step
 from dataflows.settings import Settings
@@ -133,12 +134,8 @@ def model(file: str, folder: str) -> Dataflow:
     settings = Settings()
     live = settings.streams.log_time == "server"
     scorer = ScorerProcess(declared, Path(file).parent)
-    # Nobody is told of silence here, and whoever sends too much is refused by the flow in the same way.
-    flow = settings.flow
-    config = SignalsConfig(
-        reorder_s=flow.reorder_s, silence_wave_s=0.0, silence_reading_s=0.0, frames_per_s=flow.device_frames_per_s,
-        bytes_per_s=flow.device_bytes_per_s, burst_s=flow.device_burst_s,
-    )  # fmt: skip
+    # Nobody is told of silence here, as in a replay; whoever sends too much is refused as by the flow.
+    config = signals_config(settings, replay=True)
     graph = Dataflow(f"model_{declared.name}")
     messages = op.input("log", graph, _Source(settings, plan.first))
     items = op.filter_map_value(

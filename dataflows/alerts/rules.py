@@ -19,13 +19,13 @@ from typing import Literal, NoReturn
 import msgspec
 
 from dataflows.alerts.alert import Kind, Priority
+from dataflows.contracts.frames import MODEL_PREFIX
 
 STATUS_BITS = {"lead_off": 1, "motion": 2, "paced": 4}
 """Bits of `Status` in vitals.proto, by the names that rules use."""
 MAX_DELAY_S = 24 * 3600.0
 MODEL_SCORE = "model_score"
 """The code of what models say; which model it is, is the device's name."""
-MODEL_PREFIX = "model-"
 
 
 class RuleError(ValueError):

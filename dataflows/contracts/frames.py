@@ -20,6 +20,8 @@ VERSION = 1
 INVALID_SAMPLE = -32768
 """A sample that says nothing."""
 DEFAULT_TENANT = "main"
+MODEL_PREFIX = "model-"
+"""Of the device name under which a model of users speaks."""
 LOG_TIME_HEADER = "Vitals-Log-Time"
 """Header (ns since 1970) that is log time in streams with `vitals.log_time=header`."""
 
@@ -49,7 +51,7 @@ class Origin:
             if not _TOKEN.fullmatch(getattr(self, name)):
                 message = f"{name} {getattr(self, name)!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -"
                 raise ValueError(message)
-        if self.tenant == "tick" or self.device == "control" or self.device.startswith("model-"):
+        if self.tenant == "tick" or self.device == "control" or self.device.startswith(MODEL_PREFIX):
             message = f"{self.tenant}/{self.device} is reserved: no tenant `tick`, no device `control` or `model-*`"
             raise ValueError(message)
 

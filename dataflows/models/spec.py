@@ -11,6 +11,7 @@ from typing import NoReturn
 import msgspec
 
 from dataflows.contracts import vitals_pb2 as pb
+from dataflows.contracts.frames import MODEL_PREFIX
 from dataflows.models.features import STATISTICS
 
 _NAME = re.compile(r"[a-z0-9_]{1,48}")
@@ -90,7 +91,7 @@ class Model:
     @property
     def device(self) -> str:
         """Device token of its frames."""
-        return f"model-{self.name}"
+        return f"{MODEL_PREFIX}{self.name}"
 
     @cached_property
     def codes(self) -> frozenset[str]:

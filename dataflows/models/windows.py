@@ -14,13 +14,14 @@ import msgspec
 import numpy as np
 
 from dataflows._native import Command, Output, Reading
+from dataflows.contracts import vitals_pb2 as pb
+from dataflows.contracts.frames import MODEL_PREFIX
 from dataflows.contracts.tables import TABLES
 from dataflows.models.features import Series, Window
 from dataflows.models.spec import Model
 
 _VERSION = 1
-_UNUSABLE = 1 | 2
-"""Bits of `Status`: lead off, motion."""
+_UNUSABLE = pb.STATUS_LEAD_OFF | pb.STATUS_MOTION
 _DISCHARGE = "discharge"
 _DERIVED = {name: place for place, (name, _) in enumerate(TABLES["derived"].columns)}
 _CODE, _SCOPE, _VALUE, _LOG_NS = (_DERIVED[name] for name in ("code", "scope", "value", "log_ns"))
@@ -146,5 +147,5 @@ class Windows:
 
 
 def _usable(reading: Reading) -> bool:
-    from_a_device = not reading.device.startswith("model-")
+    from_a_device = not reading.device.startswith(MODEL_PREFIX)
     return from_a_device and not (reading.stored or reading.status & _UNUSABLE or math.isnan(reading.value))
