@@ -35,4 +35,5 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
                     "vitals.v1.main.p1.control.ack", "alerts.v1.main.p1.asystole"):  # fmt: skip
         with pytest.raises(JetStreamError):
             Publisher(native_options(nats, "model")).publish_all([(subject, [], b"x")])
-        assert f'Publish Violation - Subject "{subject}"' in locked.server_log
+        # The server writes its log after it has refused.
+        until(lambda subject=subject: f'Publish Violation - Subject "{subject}"' in locked.server_log)
