@@ -92,9 +92,19 @@ docs: _module
 test *ARGS: test-rust
     {{ bin }}/python -m pytest -n 2 --dist loadscope --durations=15 {{ ARGS }}
 
-# run the Rust tests
+# run the Rust tests (the property tests try the same cases each time)
 test-rust:
-    cargo test --quiet --locked --features puller
+    PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-1}" cargo test --quiet --locked --features puller
+
+# try new examples in the property tests, so many times over in Python (CI tries the same ones each time), and CASES in Rust
+fuzz TIMES="10" CASES="2000": _module
+    #!/usr/bin/env bash
+    set -euo pipefail
+    PROPTEST_CASES={{ CASES }} cargo test --release --locked --features puller
+    for round in $(seq {{ TIMES }}); do
+        echo "fuzz: round $round of {{ TIMES }}"
+        VITALS_FUZZ=1 {{ bin }}/python -m pytest -q -n 2 -m "hypothesis and not slow"
+    done
 
 # install Chromium for the browser tests, where apt and the rights are there
 browser:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -5,8 +7,9 @@ from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from tests.servers import NatsServer, QuestDB
 
-# A busy machine makes a slow example, not a wrong one.
-settings.register_profile("vitals", deadline=None)
+# A busy machine makes a slow example, not a wrong one. A run tries the same examples as the one before it, so that a
+# failure is the change's own; `just fuzz` looks for examples that fail.
+settings.register_profile("vitals", deadline=None, derandomize=not os.environ.get("VITALS_FUZZ"))
 settings.load_profile("vitals")
 
 
