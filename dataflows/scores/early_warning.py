@@ -38,7 +38,7 @@ class _State(msgspec.Struct, array_like=True):
     hours: list[tuple[int, dict[str, int]]] = []
     """Hour number and the points at its end."""
     changed: Anchor | None = None
-    """Last reading of the message that changed something; it is judged when the message is over."""
+    """Last reading of a message in which something changed; it is judged when the message is over."""
     said: list[Any] = []
     """What the last row said; the next is written when that changes."""
     episodes: Episodes = msgspec.field(default_factory=Episodes)
@@ -82,7 +82,9 @@ class EarlyWarning:
             context.limits_version,
             context.about,
         )
-        if self._judged.get(code) != seen:
+        # Once something changed the last reading of the message is the anchor, whether it changed anything or not: what
+        # was judged before a restart is forgotten.
+        if self._judged.get(code) != seen or self._state.changed is not None:
             self._judged[code] = seen
             self._state.changed = anchor
         self._next = self._due()
