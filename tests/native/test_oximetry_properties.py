@@ -78,6 +78,15 @@ def test_events_are_in_order_deep_enough_and_scored_once(detector: DesaturationD
         assert longest <= 30 * detector.fs_hz + 1
 
 
+def test_an_event_opens_on_its_own_lowest_reading() -> None:
+    """The last reading, not the valley of the medians before it, is deep enough; the event once named the valley."""
+    fall = [86.0] * 6 + [85.9, 85.5, 84.9, 85.4, 85.2, 84.8, 85.6, 85.3, 85.4, 84.6, 84.8, 84.0, 85.0, 85.1]
+    fall += [83.2, 83.1, 83.6, 83.1, 83.6, 83.3, 82.7, 84.4, 82.1, 82.2, 82.3, 82.7, 82.7, 82.6, 81.3]
+    events = whole(DesaturationDetector(1.0, 3.0), np.array(fall))
+    assert events
+    assert all(event.drop == pytest.approx(event.baseline - event.nadir) and event.drop >= 3.0 for event in events)
+
+
 @settings(max_examples=100, deadline=None)
 @given(detectors, series(), st.lists(st.integers(0, 300), min_size=1, max_size=30))
 def test_any_chunking_with_a_restart_at_each_cut_gives_the_same_events(

@@ -45,7 +45,7 @@ pub(super) struct Falls {
     falling: bool,
     /// Lowest median while `falling`.
     valley: i32,
-    /// Lowest reading in the window of the valley, and its first sample.
+    /// Lowest reading in the windows of the valley and of the opening, and its first sample.
     nadir: i32,
     nadir_at: u64,
     open: Option<Open>,
@@ -133,9 +133,16 @@ impl Falls {
     fn lower(&mut self) {
         if self.level <= self.valley {
             self.valley = self.level;
-            if self.median.lowest() < self.nadir {
-                (self.nadir, self.nadir_at) = (self.median.lowest(), self.median.lowest_at());
-            }
+            self.sink();
+        }
+    }
+
+    /// Keeps the lowest reading of the window. An event must: it opens on that reading, which may have come after the
+    /// valley of the medians.
+    #[inline]
+    fn sink(&mut self) {
+        if self.median.lowest() < self.nadir {
+            (self.nadir, self.nadir_at) = (self.median.lowest(), self.median.lowest_at());
         }
     }
 
@@ -171,6 +178,7 @@ impl Falls {
         let onset = self.stairs.last_above(step.level - self.counts.level).unwrap_or(step);
         let open = Open { low_at: self.at, ..Open::since(step.level, onset) };
         self.open = Some(open);
+        self.sink();
         self.deepen(now, out);
     }
 
@@ -255,6 +263,7 @@ impl Falls {
             return false;
         }
         let open = Open { told: true, ..Open::since(highest.level, onset) };
+        self.sink();
         out.push(self.event(DesaturationKind::Provisional, open, now));
         self.open = Some(open);
         self.close(DesaturationKind::Sustained, now, out);
