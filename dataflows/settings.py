@@ -7,11 +7,12 @@ what `VITALS_CONFIG` names. docs/settings.md lists them all and is checked again
 import os
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-_CLIENT_FILES = (("cert", "pem"), ("key", "key"))
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class NatsSettings(BaseModel):
@@ -133,12 +134,55 @@ class RunSettings(BaseModel):
 class WebSettings(BaseModel):
     """The API and the dashboard: `vitals dashboard`."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on; another than loopback needs `web.keys`.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; another than loopback needs keys or `oidc`, and TLS."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
-    keys: Path | None = Field(None, description="File of API keys (docs/api.md); without it loopback is open.")
+    tls_cert: Path | None = Field(None, description="Certificate of the listener.")
+    tls_key: Path | None = Field(None, description="Key of the certificate.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics, on loopback alone; 0: none.")
+    keys: Path | None = Field(
+        None, description="File of API keys (docs/api.md); without it and `oidc.issuer` loopback is open."
+    )
     max_rows: int = Field(10_000, ge=1, le=1_000_000, description="Most rows in one answer.")
     max_screens: int = Field(200, ge=1, description="Most live connections at once.")
-    secure_cookie: bool = Field(False, description="Whether the cookie is sent over HTTPS only: behind a TLS proxy.")
+    secure_cookie: bool = Field(False, description="A TLS proxy stands before it: the cookie is sent over HTTPS only.")
+
+
+class OidcSettings(BaseModel):
+    """An OpenID Connect issuer whose bearer tokens the API believes, beside its own keys (docs/api.md)."""
+
+    issuer: str = Field(
+        "", pattern=r"^(https?://[^\s?#]+)?$", description="Issuer, as its tokens name it; empty: none."
+    )
+    audience: str = Field("", description="What tokens for this API have in `aud`.")
+    algorithms: list[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+    ] = Field(["RS256", "ES256"], min_length=1, description="Signatures that are believed.")
+    leeway_s: float = Field(30.0, ge=0, le=300, description="How far the clocks of issuer and API may differ.")
+    refresh_s: float = Field(300.0, gt=0, description="How often the issuer's keys are fetched.")
+    stale_s: float = Field(86400.0, gt=0, description="While the issuer is away its last keys are believed so long.")
+    timeout_s: float = Field(5.0, gt=0, le=60, description="How long the issuer's answer is waited for.")
+    ca: Path | None = Field(None, description="CA certificate that the issuer's certificate is checked against.")
+    name_claim: str = Field("sub", min_length=1, description="Claim that says who it is; must not be reused.")
+    tenant_claim: str = Field("tenant", min_length=1, description="Claim that names the organisation.")
+    role_claim: str = Field("roles", min_length=1, description="Claim that lists roles; `a.b` is b inside of a.")
+    viewer: str = Field("vitals-viewer", min_length=1, description="Name of the role viewer in that claim.")
+    clinician: str = Field("vitals-clinician", min_length=1, description="Name of the role clinician.")
+    admin: str = Field("vitals-admin", min_length=1, description="Name of the role admin.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.issuer:
+            return self
+        if not self.audience:
+            message = "oidc.audience is missing: a token for somebody else would be good here"
+            raise ValueError(message)
+        url = urlsplit(self.issuer)
+        if url.scheme != "https" and url.hostname not in _LOOPBACK:
+            message = f"oidc.issuer {self.issuer} is not https: whoever is on the way could make tokens"
+            raise ValueError(message)
+        return self
 
 
 class NotifyTarget(BaseModel):
@@ -237,6 +281,7 @@ class Settings(BaseSettings):
     stack: StackSettings = StackSettings()
     run: RunSettings = RunSettings()
     web: WebSettings = WebSettings()
+    oidc: OidcSettings = OidcSettings()
     notify: NotifySettings = NotifySettings()
     gateway: GatewaySettings = GatewaySettings()
     lake: LakeSettings = LakeSettings()
@@ -247,7 +292,7 @@ class Settings(BaseSettings):
         """With `stack.security` this machine's programs find their credentials; without it nothing listens outside."""
         stack, folder = self.stack, self.stack.identity_dir
         if not stack.security:
-            if stack.host not in {"127.0.0.1", "localhost", "::1"}:
+            if stack.host not in _LOOPBACK:
                 message = f"stack.host {stack.host} is not loopback: switch stack.security on, or others get in unasked"
                 raise ValueError(message)
             return self

@@ -1,7 +1,9 @@
-"""Who asks and what they may: API keys with a role and a tenant. Without a file of keys, loopback only.
+"""Who asks and what they may: API keys with a role and a tenant, and tokens of an issuer (`oidc.py`).
 
-A key travels as `Authorization: Bearer KEY`, or, in a browser, as a cookie that scripts cannot read and other sites
-cannot send. The file holds digests, so that reading it lets nobody in.
+Without either, loopback only.
+
+A key or token travels as `Authorization: Bearer KEY`, or, in a browser, as a cookie that scripts cannot read and other
+sites cannot send. The file holds digests, so that reading it lets nobody in.
 """
 
 import hmac
@@ -9,6 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -19,6 +22,7 @@ from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows.contracts.frames import DEFAULT_TENANT
 
 COOKIE = "vitals_key"
+_FOUND = "vitals.identity"
 
 
 class Role(IntEnum):
@@ -43,11 +47,19 @@ class KeysError(ValueError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks. `tenant` is None for one who may see every tenant."""
+    """Who asks.
+
+    Attributes:
+        name: Stands in AUDIT and beside commands.
+        role: What they may.
+        tenant: Their organisation; None for one who may see all of them.
+        expires_s: When it ends, s since 1970; None for never.
+    """
 
     name: str
     role: Role
     tenant: str | None = None
+    expires_s: float | None = None
 
     def tenant_of(self, wanted: str | None) -> str:
         """Returns the tenant of a request.
@@ -94,28 +106,56 @@ def read_keys(path: Path) -> dict[str, Identity]:
     return found
 
 
+class Tokens(Protocol):
+    """Who believes tokens: `oidc.Issuer`."""
+
+    async def ready_for(self, token: str) -> None:
+        """Fetches what is needed to check a token."""
+
+    def identify(self, token: str) -> Identity:
+        """Returns whose token it is, or raises `ProblemError`."""
+
+
 class Access:
     """Finds out who asks.
 
     Args:
-        keys: File of keys, or None for loopback without keys.
+        keys: File of keys, or None for none.
+        tokens: Who believes tokens, or None for none. Without either everybody on loopback may everything.
     """
 
-    def __init__(self, keys: Path | None) -> None:
+    def __init__(self, keys: Path | None, tokens: Tokens | None = None) -> None:
         self._keys = None if keys is None else read_keys(keys)
+        self._tokens = tokens
 
     @property
     def open(self) -> bool:
         """Whether no key is needed."""
-        return self._keys is None
+        return self._keys is None and self._tokens is None
 
-    def of_key(self, key: str) -> Identity | None:
-        """Returns whose key it is."""
-        wanted = digest(key)
+    async def prepare(self, connection: HTTPConnection) -> None:
+        """Makes ready for a request's token: once, before whatever asks who it is."""
+        if self._tokens is not None and _is_token(secret := _presented(connection) or ""):
+            await self._tokens.ready_for(secret)
+
+    async def admit(self, secret: str) -> Identity:
+        """Returns whose key or token it is, for a page that wants to keep it.
+
+        Raises:
+            ProblemError: Nobody's.
+        """
+        if self._tokens is not None and _is_token(secret):
+            await self._tokens.ready_for(secret)
+        return LOCAL if self.open else self._of(secret)
+
+    def _of(self, secret: str) -> Identity:
+        if self._tokens is not None and _is_token(secret):
+            return self._tokens.identify(secret)
+        wanted = digest(secret)
         for known, identity in (self._keys or {}).items():
             if hmac.compare_digest(known, wanted):
                 return identity
-        return None
+        raise ProblemError(401, "this key is unknown")
 
     def identify(self, connection: HTTPConnection, *, changes: bool = False) -> Identity:
         """Returns who asks.
@@ -127,19 +167,17 @@ class Access:
         Raises:
             ProblemError: No key, an unknown key, or a page of another site.
         """
-        scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and bearer:
-            identity = self.of_key(bearer.strip())
-            if self.open or identity is not None:
-                return identity or LOCAL
-            raise ProblemError(401, "this key is unknown")
-        self._same_site(connection, changes=changes)
+        secret = _presented(connection)
+        if _bearer(connection) is None:
+            self._same_site(connection, changes=changes)
         if self.open:
             return LOCAL
-        identity = self.of_key(connection.cookies.get(COOKIE, ""))
-        if identity is None:
+        if secret is None:
             raise ProblemError(401, "a key is needed: Authorization: Bearer KEY")
-        return identity
+        # Once a request: who was let in at its beginning is whom its end is noted for.
+        found: Identity = connection.scope.get(_FOUND) or self._of(secret)
+        connection.scope[_FOUND] = found
+        return found
 
     def _same_site(self, connection: HTTPConnection, *, changes: bool) -> None:
         """A browser names the page that asks; DNS rebinding and forged forms show there."""
@@ -149,3 +187,18 @@ class Access:
         origin = connection.headers.get("origin")
         if changes and origin is not None and urlsplit(origin).netloc != host:
             raise ProblemError(403, f"a page of {origin} may not do this")
+
+
+def _bearer(connection: HTTPConnection) -> str | None:
+    scheme, _, secret = connection.headers.get("authorization", "").partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _presented(connection: HTTPConnection) -> str | None:
+    """The key or token of a request."""
+    return _bearer(connection) or connection.cookies.get(COOKIE)
+
+
+def _is_token(secret: str) -> bool:
+    """Whether it has the form of a signed token; keys have no dots."""
+    return secret.count(".") == 2

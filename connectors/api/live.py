@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -9,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from connectors.api.access import Identity
 from connectors.api.context import Context, context
 from connectors.api.hub import Screen
-from connectors.api.problems import ProblemError
+from connectors.api.problems import ProblemError, refused
 from connectors.api.requests import token
 
 MAX_PATIENTS = 64
@@ -30,6 +31,7 @@ async def live(socket: WebSocket) -> None:
         wanted = socket.query_params.get("tenant")
         tenant = identity.tenant_of(token(wanted, "tenant") if wanted else None)
     except ProblemError as problem:
+        refused(socket, problem)
         # A browser sees the reason only of a socket that was open.
         await socket.accept()
         await socket.close(_POLICY, problem.detail[:120])
@@ -45,8 +47,9 @@ async def live(socket: WebSocket) -> None:
     sender = asyncio.create_task(_send(socket, screen))
     receiver = asyncio.create_task(_receive(socket, screen, here, identity))
     try:
-        done, _ = await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
-        code, reason = next(iter(done)).result()
+        left_s = None if identity.expires_s is None else max(0.0, identity.expires_s - time.time())
+        done, _ = await asyncio.wait({sender, receiver}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = next(iter(done)).result() if done else (_POLICY, "this token has expired")
         if code is not None:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await socket.close(code, reason)

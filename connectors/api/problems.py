@@ -1,10 +1,15 @@
 """Answers that say no, in the form of RFC 9457 (`application/problem+json`)."""
 
+import logging
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from prometheus_client import Counter
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+
+logger = logging.getLogger(__name__)
+REFUSED = Counter("vitals_api_refused", "Requests and screens of who was not let in, by status", ["status"])
 
 
 class JsonResponse(Response):
@@ -32,10 +37,19 @@ def answer(status: int, detail: str) -> Response:
     return Response(body, status, headers, "application/problem+json")
 
 
-async def on_problem(_: Request, error: Exception) -> Response:
+def refused(connection: HTTPConnection, problem: ProblemError) -> None:
+    """Logs and counts who was not let in: the address, the route and why; never what was presented."""
+    REFUSED.labels(str(problem.status)).inc()
+    address = connection.client.host if connection.client else "unknown"
+    logger.warning("API refused %s %.100r: %s (%s)", address, connection.url.path, problem.detail, problem.status)
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
     """Handler of `ProblemError`."""
     if not isinstance(error, ProblemError):
         raise error
+    if error.status in {401, 403}:
+        refused(request, error)
     return answer(error.status, error.detail)
 
 

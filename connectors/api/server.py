@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.applications import Starlette
@@ -27,8 +29,12 @@ from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows._native import Validator
 from dataflows.settings import Settings
 
+if TYPE_CHECKING:
+    from connectors.api.oidc import Issuer
+
 PREFIX = "/api/v1"
 MAX_BODY_BYTES = 64 * 1024
+_MAX_COOKIE_BYTES = 3800
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
@@ -76,6 +82,19 @@ class _Noted:
             and scope["path"].startswith((f"{PREFIX}/patients", f"{PREFIX}/alerts", fhir.PREFIX))
         )
         await self._app(scope, receive, noting if reads_patients else send)
+
+
+class _Prepared:
+    """Has what is needed to check a request's token, before anything asks who it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in {"http", "websocket"} and scope["path"].startswith((PREFIX, fhir.PREFIX)):
+            connection = HTTPConnection(scope)
+            await context(connection).access.prepare(connection)
+        await self._app(scope, receive, send)
 
 
 async def _note(scope: Scope) -> None:
@@ -126,13 +145,14 @@ async def _session(request: Request) -> Response:
         key = msgspec.json.decode(await body_of(request), type=_Session).key
     except msgspec.MsgspecError as error:
         raise problems.ProblemError(422, f"the body must be {{key}}: {error}") from error
-    identity = access.LOCAL if here.access.open else here.access.of_key(key)
-    if identity is None:
-        raise problems.ProblemError(401, "this key is unknown")
+    if len(key) > _MAX_COOKIE_BYTES:
+        raise problems.ProblemError(413, f"a browser keeps at most {_MAX_COOKIE_BYTES} bytes of key or token")
+    identity = await here.access.admit(key)
     fields = {"name": identity.name, "role": identity.role.name.lower(), "tenant": identity.tenant_of(None)}
     response = problems.JsonResponse({**fields, "keys_needed": not here.access.open})
-    secure = here.settings.web.secure_cookie
-    response.set_cookie(access.COOKIE, key, httponly=True, samesite="strict", path="/api", secure=secure)
+    secure = here.settings.web.secure_cookie or here.settings.web.tls_cert is not None
+    age_s = None if identity.expires_s is None else max(0, int(identity.expires_s - time.time()))
+    response.set_cookie(access.COOKIE, key, max_age=age_s, httponly=True, samesite="strict", path="/api", secure=secure)
     return response
 
 
@@ -163,6 +183,29 @@ def api_routes() -> list[BaseRoute]:
     ]
 
 
+def _check_safe(settings: Settings) -> None:
+    web = settings.web
+    if web.host in LOOPBACK_HOSTS:
+        return
+    if web.keys is None and not settings.oidc.issuer:
+        message = f"web.host is {web.host}: other than loopback needs web.keys or oidc.issuer (docs/api.md)"
+        raise UnsafeError(message)
+    if not (web.tls_cert and web.tls_key) and not web.secure_cookie:
+        message = (
+            f"web.host is {web.host}: keys would travel in clear. Name a certificate in web.tls_cert and tls_key "
+            "(`vitals certs`), or say web.secure_cookie where a TLS proxy stands before it"
+        )
+        raise UnsafeError(message)
+
+
+def _issuer(settings: Settings) -> "Issuer | None":
+    if not settings.oidc.issuer:
+        return None
+    from connectors.api.oidc import Issuer  # noqa: PLC0415  (a library that only those need who have an issuer)
+
+    return Issuer(settings.oidc)
+
+
 def application(settings: Settings, pages: Path | None = None) -> Starlette:
     """Returns the server's application.
 
@@ -171,24 +214,25 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
         pages: Folder of static files to serve beside the API.
 
     Raises:
-        UnsafeError: It would listen on other than loopback without keys.
+        UnsafeError: It would listen on other than loopback without keys or TLS.
         KeysError: The file of keys cannot be used.
     """
     web = settings.web
-    if web.keys is None and web.host not in LOOPBACK_HOSTS:
-        message = f"web.host is {web.host}: other than loopback needs web.keys (docs/api.md)"
-        raise UnsafeError(message)
-    allowed = access.Access(web.keys)
+    _check_safe(settings)
+    issuer = _issuer(settings)
+    allowed = access.Access(web.keys, issuer)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         validator = Validator(max_ahead_s=settings.flow.max_ahead_s)
         hub, database = Hub(settings, validator), Database(settings.questdb)
         app.state.context = Context(settings, allowed, database, hub, validator, Readers(settings))
-        task = asyncio.create_task(hub.run())
+        tasks = [asyncio.create_task(hub.run())]
+        tasks += [asyncio.create_task(issuer.run())] if issuer else []
         yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await database.close()
 
     routes: list[BaseRoute] = [Mount(PREFIX, routes=api_routes()), Mount(fhir.PREFIX, routes=fhir.fhir_routes())]
@@ -202,6 +246,6 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
     return Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(_Headers), Middleware(_Noted)],
+        middleware=[Middleware(_Headers), Middleware(_Prepared), Middleware(_Noted)],
         exception_handlers=handlers,
     )

@@ -4,9 +4,11 @@ import secrets
 from typing import Annotated
 
 import typer
+from prometheus_client import start_http_server
 
 from connectors.cli.console import CliError, console, load_settings, say
 from connectors.identity.registry import digest
+from connectors.local.ports import LOOPBACK
 
 
 def dashboard(
@@ -17,7 +19,8 @@ def dashboard(
 ) -> None:
     """Serve the dashboard and the API (docs/api.md) until Ctrl-C.
 
-    On loopback nobody needs a key. Elsewhere `web.keys` names a file of keys; `vitals key` makes one.
+    On loopback nobody needs a key. Elsewhere `web.keys` names a file of keys (`vitals key` makes one), or `oidc.issuer`
+    who makes tokens, and `web.tls_cert` a certificate.
     """
     try:
         import uvicorn  # noqa: PLC0415  (an optional extra)
@@ -35,7 +38,12 @@ def dashboard(
         app = application(settings, PAGES)
     except (UnsafeError, KeysError) as error:
         raise CliError(str(error)) from error
-    say(f"dashboard at http://{settings.web.host}:{settings.web.port}/ (API: /api/v1/openapi.json); Ctrl-C stops it")
+    if settings.web.metrics_port:
+        start_http_server(settings.web.metrics_port, LOOPBACK)
+    scheme = "https" if settings.web.tls_cert else "http"
+    say(
+        f"dashboard at {scheme}://{settings.web.host}:{settings.web.port}/ (API: /api/v1/openapi.json); Ctrl-C stops it"
+    )
     uvicorn.run(
         app,
         host=settings.web.host,
@@ -43,6 +51,8 @@ def dashboard(
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=64 * 1024,
+        ssl_certfile=settings.web.tls_cert,
+        ssl_keyfile=settings.web.tls_key,
     )
 
 

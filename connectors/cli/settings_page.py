@@ -101,6 +101,8 @@ def _kind(field: FieldInfo) -> str:
         "SecretStr": "secret",
     }
     options = [option for option in get_args(field.annotation) if option is not type(None)]
+    if options and (choices := get_args(options[0])):
+        return "list of " + ", ".join(f"`{choice}`" for choice in choices)
     if options and all(isinstance(option, str) for option in options):
         return " or ".join(f"`{option}`" for option in options)
     if options and isinstance(options[0], type) and issubclass(options[0], BaseModel):
