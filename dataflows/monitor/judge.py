@@ -28,7 +28,7 @@ from dataflows.alerts.finding import (
     TableRow,
 )
 from dataflows.alerts.lifecycle import Lifecycle
-from dataflows.alerts.limits import Limits
+from dataflows.alerts.limits import Limits, View
 from dataflows.alerts.rules import BUILTIN, Bounds, Rule, RuleSet
 from dataflows.scores.scorers import Scores
 
@@ -183,9 +183,10 @@ class Judge:
             found = state.condition.judge(rule, self._limits_of(rule), reading, episode)
             if found is not None:
                 self._found(case, found)
+        known = self._known_at(case, reading.ts_ns) if reading.stored else self._known(case)
         for scorer in self._scorers.values():
             due = scorer.deadline()
-            self._outcomes(case, scorer.on_reading(reading, self._known(case)))
+            self._outcomes(case, scorer.on_reading(reading, known))
             if scorer.deadline() != due:
                 self._next = self._deadline()
 
@@ -200,8 +201,9 @@ class Judge:
     def _answers(self, case: Case, answers: AnyAnswers) -> None:
         if self._state.lifecycle.discharged:
             return
+        known = self._known_at(case, answers.ts_ns) if answers.stored else self._known(case)
         for scorer in self._scorers.values():
-            self._outcomes(case, scorer.on_answers(answers, self._known(case)))
+            self._outcomes(case, scorer.on_answers(answers, known))
         self._changed()
 
     def _outcomes(self, case: Case, outcomes: Sequence[Outcome]) -> None:
@@ -219,13 +221,18 @@ class Judge:
 
     def _known(self, case: Case) -> Context:
         if self._context is None:
-            now = self._state.limits.now
-            limits = {name: one.limit for name, one in now.overrides.items() if one.limit is not None}
-            standing = self._state.lifecycle.rules_in_alarm()
-            self._context = Context(
-                case.tenant, case.patient, now.profile, standing, limits, now.version, self._state.lifecycle.about
-            )
+            self._context = self._context_of(case, self._state.limits.now)
         return self._context
+
+    def _known_at(self, case: Case, ns: int) -> Context:
+        """What comes late is scored by the limits of its own time."""
+        return self._context_of(case, self._state.limits.at(ns))
+
+    def _context_of(self, case: Case, limits: View) -> Context:
+        numbers = {name: one.limit for name, one in limits.overrides.items() if one.limit is not None}
+        standing = self._state.lifecycle.rules_in_alarm()
+        about = self._state.lifecycle.about
+        return Context(case.tenant, case.patient, limits.profile, standing, numbers, limits.version, about)
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 

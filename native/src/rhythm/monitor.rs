@@ -146,6 +146,11 @@ impl RhythmMonitor {
         self.latches[rule as usize].onset
     }
 
+    /// Everything before this sample has been judged.
+    pub fn judged_until(&self) -> u64 {
+        self.at
+    }
+
     /// Judges everything before `certain_until`: all beats before that sample must have been announced.
     pub fn advance(&mut self, certain_until: u64, out: &mut Vec<RhythmEvent>) {
         while let Some((at, item)) = self.queue.pop_before(certain_until) {

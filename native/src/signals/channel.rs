@@ -32,6 +32,7 @@ macro_rules! place {
             log_seq: $decision.0,
             log_ns: $decision.1,
             silent: false,
+            past: $channel.past,
         }
     };
 }
@@ -100,8 +101,8 @@ impl Channel {
     }
 
     /// A signal that is uploaded after its time.
-    pub fn of_the_past(device: Arc<str>, signal: Signal, boot: u64) -> Self {
-        Self { past: true, ..Self::new(device, signal, boot) }
+    pub fn of_the_past(device: Arc<str>, signal: Signal, boot: u64, limits: Arc<Limits>) -> Self {
+        Self { past: true, limits, ..Self::new(device, signal, boot) }
     }
 
     /// Processes every frame whose turn has come.
@@ -168,7 +169,8 @@ impl Channel {
         }
         match (&mut self.detectors, &frame.body) {
             (Detectors::Lead(lead), Body::Wave(wave)) => {
-                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample, at.limits)));
+                let limits = || at.limits_at(frame.device_ns.saturating_add(at.offset_ns)).rhythm;
+                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample, limits())));
                 lead.process(wave, frame.first_sample, turn.missing, &at, out);
             }
             (Detectors::Pulse(pulse), Body::Wave(wave)) => {
@@ -225,7 +227,7 @@ impl Channel {
         self.limits = limits;
         let at = place!(self, decision);
         match &mut self.detectors {
-            Detectors::Lead(Some(lead)) => lead.set_limits(&self.limits),
+            Detectors::Lead(Some(lead)) => lead.set_limits(self.limits.now.rhythm),
             Detectors::Numeric(numeric) => numeric.set_limits(self.last.0, &at, out),
             _ => {}
         }

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 
 use crate::ecg::{BeatLabel, LeadOutput, QrsDetector, QualitySecond, reason};
-use crate::rhythm::{RhythmEvent, RhythmMonitor, Shapes, VfDetector, WaveformSecond};
+use crate::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor, Shapes, VfDetector, WaveformSecond};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::{LEAD_OFF, Wave};
 
 use super::derived::Derived;
 use super::evidence::{Evidence, Fact};
 use super::faults::{Contact, Faults, Span};
-use super::limits::Limits;
 use super::output::{BeatRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
 use super::train::Train;
@@ -64,10 +63,10 @@ impl Lead {
     ///
     /// # Panics
     /// Never: the validator lets only rates through that the detectors take, and limits were checked with their command.
-    pub fn new(fs_mhz: u32, base: u64, limits: &Limits) -> Self {
+    pub fn new(fs_mhz: u32, base: u64, limits: RhythmLimits) -> Self {
         let fs_hz = f64::from(fs_mhz) / 1000.0;
         let detector = QrsDetector::new(fs_hz).expect("the validator checked the rate");
-        let rhythm = RhythmMonitor::new(fs_hz, limits.rhythm).expect("rate and limits were checked");
+        let rhythm = RhythmMonitor::new(fs_hz, limits).expect("rate and limits were checked");
         let vf = VfDetector::new(fs_hz).expect("the validator checked the rate").sparing();
         Self {
             fs_mhz,
@@ -92,7 +91,7 @@ impl Lead {
         let too_long = missing > RESTART_GAP_S * u64::from(self.fs_mhz) / 1000;
         if wave.fs_mhz != self.fs_mhz || too_long {
             self.close(at, out);
-            *self = Self::new(wave.fs_mhz, first_sample, at.limits);
+            *self = Self::new(wave.fs_mhz, first_sample, at.limits_at(at.anchors.locate(first_sample).1).rhythm);
         } else if missing > 0 {
             self.skip(missing, at, out);
         }
@@ -142,8 +141,24 @@ impl Lead {
     }
 
     /// Changes what is watched for. What is raised stays until the new limits clear it.
-    pub fn set_limits(&mut self, limits: &Limits) {
-        self.rhythm.set_limits(limits.rhythm).expect("limits were checked with their command");
+    pub fn set_limits(&mut self, limits: RhythmLimits) {
+        self.rhythm.set_limits(limits).expect("limits were checked with their command");
+    }
+
+    /// Judges everything before a sample; of the past, each stretch by the limits of its own time.
+    fn judge_until(&mut self, until: u64, at: &Place<'_>, events: &mut Vec<RhythmEvent>) {
+        if at.past {
+            let time = |sample: u64| at.anchors.locate(self.base + sample).1;
+            let from = self.rhythm.judged_until();
+            let (from_ns, until_ns) = (time(from), time(until));
+            self.set_limits(at.limits.at(from_ns).rhythm);
+            for ns in at.limits.changes_within(from_ns, until_ns) {
+                let samples = i128::from(until_ns - ns) * i128::from(self.fs_mhz) / 1_000_000_000_000;
+                self.rhythm.advance(until.saturating_sub(samples as u64).max(from), events);
+                self.set_limits(at.limits.at(ns).rhythm);
+            }
+        }
+        self.rhythm.advance(until, events);
     }
 
     /// The device has started anew: what is pending becomes certain now.
@@ -257,13 +272,13 @@ impl Lead {
         self.judge_signal(&scratch.found.quality, at, out);
         let certain_until = self.detector.certain_until();
         while self.next_rate <= certain_until {
-            self.rhythm.advance(self.next_rate, &mut scratch.events);
+            self.judge_until(self.next_rate, at, &mut scratch.events);
             let second = u64::from(self.fs_mhz) / 1000;
             let quality = self.quality_of(self.next_rate.saturating_sub(10 * second), self.next_rate);
             self.derived.rates(self.next_rate, quality, &self.rhythm, self.base, at, out);
             self.next_rate = self.derived.next_rate(self.next_rate);
         }
-        self.rhythm.advance(certain_until, &mut scratch.events);
+        self.judge_until(certain_until, at, &mut scratch.events);
         // Gaps have rows of their own, with their exact bounds.
         for second in scratch.found.quality.iter().filter(|second| second.reasons & !reason::GAP != 0) {
             let first = self.base + second.first_sample;

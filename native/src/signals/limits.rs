@@ -14,6 +14,10 @@ const THRESHOLD: &str = "threshold";
 const PROFILE: &str = "profile";
 /// Idempotency keys that are remembered.
 const MAX_KEYS: usize = 64;
+/// Changes that are remembered one by one, as in the judge; older ones are folded into what was before all of them.
+const MAX_CHANGES: usize = 32;
+/// In a snapshot, in place of a rule: another profile.
+const PROFILE_CHANGED: u8 = u8::MAX;
 
 /// A rule whose limit can be changed: its name, from and to which limit, and whether it has a delay.
 const RULES: [(&str, f64, f64, bool); 14] = [
@@ -58,6 +62,11 @@ impl Profile {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, profile)| *profile)
     }
 
+    fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let known = Self::ALL.get(usize::from(reader.one::<u8>()?));
+        known.map(|(_, profile)| *profile).ok_or(StateError::Value("profile"))
+    }
+
     fn limits(self) -> (RhythmLimits, SpO2Limits) {
         let (rhythm, spo2) = (RhythmLimits::default(), SpO2Limits::default());
         let limit = |limit_pct, delay_s| Some(Limit { limit_pct, delay_s });
@@ -81,17 +90,73 @@ struct Override {
     delay_s: Option<f64>,
 }
 
-/// The limits of one patient.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Limits {
+impl Override {
+    fn write<'a>(&self, writer: &'a mut Writer) -> &'a mut Writer {
+        writer.one(self.rule).one(self.limit).one(self.delay_s.unwrap_or(f64::NAN))
+    }
+
+    fn read(rule: u8, reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let (limit, delay_s) = (reader.one()?, reader.one::<f64>()?);
+        let wanted = Self { rule, limit, delay_s: (!delay_s.is_nan()).then_some(delay_s) };
+        check(&wanted).map_err(|_| StateError::Value("limit of a rule"))?;
+        Ok(wanted)
+    }
+}
+
+/// What the detectors compare with at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Valid {
     /// Of the rhythm rules.
     pub rhythm: RhythmLimits,
     /// Of the SpO2 rules.
     pub spo2: SpO2Limits,
-    /// `log_seq` of the command that changed them last; 0 for the defaults.
-    pub version: u64,
+}
+
+/// What commands have made of the limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct View {
     profile: Profile,
     overrides: Vec<Override>,
+}
+
+impl View {
+    fn apply(&mut self, asked: Asked) {
+        match asked {
+            Asked::Limit(wanted) => {
+                self.overrides.retain(|known| known.rule != wanted.rule);
+                self.overrides.push(wanted);
+            }
+            Asked::Profile(profile) => self.profile = profile,
+        }
+    }
+
+    fn valid(&self) -> Valid {
+        let (mut rhythm, mut spo2) = self.profile.limits();
+        for wanted in &self.overrides {
+            set(wanted, &mut rhythm, &mut spo2);
+        }
+        Valid { rhythm, spo2 }
+    }
+}
+
+/// What one command changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Limit(Override),
+    Profile(Profile),
+}
+
+/// The limits of one patient, now and before: what comes late is judged by those of its own time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// In force from the last command on.
+    pub now: Valid,
+    /// `log_seq` of the command that changed them last; 0 for the defaults.
+    pub version: u64,
+    /// In force before the first change that is remembered.
+    before: View,
+    /// Changes and the log times from which they hold, oldest first.
+    changes: VecDeque<(i64, Asked)>,
     keys: VecDeque<u32>,
 }
 
@@ -102,39 +167,52 @@ impl Limits {
         if self.keys.contains(&key) {
             return false;
         }
-        match command.name.as_str() {
-            THRESHOLD => {
-                let Ok(wanted) = parse_threshold(&command.argument_json) else { return false };
-                self.overrides.retain(|known| known.rule != wanted.rule);
-                self.overrides.push(wanted);
-            }
-            PROFILE => {
-                let Some(profile) = parse_profile(&command.argument_json) else { return false };
-                self.profile = profile;
-            }
-            _ => return false,
-        }
+        let asked = match command.name.as_str() {
+            THRESHOLD => parse_threshold(&command.argument_json).ok().map(Asked::Limit),
+            PROFILE => parse_profile(&command.argument_json).map(Asked::Profile),
+            _ => None,
+        };
+        let Some(asked) = asked else { return false };
         if self.keys.len() == MAX_KEYS {
             self.keys.pop_front();
         }
         self.keys.push_back(key);
+        if self.changes.len() == MAX_CHANGES
+            && let Some((_, oldest)) = self.changes.pop_front()
+        {
+            self.before.apply(oldest);
+        }
+        self.changes.push_back((command.log_ns, asked));
         self.version = command.log_seq;
-        self.compose();
+        self.now = self.at(i64::MAX);
         true
     }
 
-    fn compose(&mut self) {
-        (self.rhythm, self.spo2) = self.profile.limits();
-        for wanted in &self.overrides {
-            set(wanted, &mut self.rhythm, &mut self.spo2);
-        }
+    /// What was in force at an event time.
+    pub fn at(&self, ns: i64) -> Valid {
+        let mut view = self.before.clone();
+        self.changes.iter().take_while(|(since_ns, _)| *since_ns <= ns).for_each(|(_, asked)| view.apply(*asked));
+        view.valid()
+    }
+
+    /// Event times within (`after_ns`, `until_ns`] from which other limits hold.
+    pub fn changes_within(&self, after_ns: i64, until_ns: i64) -> impl Iterator<Item = i64> + '_ {
+        self.changes.iter().map(|(since_ns, _)| *since_ns).filter(move |ns| (after_ns + 1..=until_ns).contains(ns))
     }
 
     /// Appends the state.
     pub fn write(&self, writer: &mut Writer) {
-        writer.one(self.version).one(self.profile as u8).one(self.overrides.len() as u8);
-        for wanted in &self.overrides {
-            writer.one(wanted.rule).one(wanted.limit).one(wanted.delay_s.unwrap_or(f64::NAN));
+        writer.one(self.version).one(self.before.profile as u8).one(self.before.overrides.len() as u8);
+        for wanted in &self.before.overrides {
+            wanted.write(writer);
+        }
+        writer.one(self.changes.len() as u8);
+        for (since_ns, asked) in &self.changes {
+            writer.one(*since_ns);
+            match asked {
+                Asked::Profile(profile) => writer.one(PROFILE_CHANGED).one(*profile as u8),
+                Asked::Limit(wanted) => wanted.write(writer),
+            };
         }
         writer.one(self.keys.len() as u8);
         for key in &self.keys {
@@ -145,18 +223,23 @@ impl Limits {
     /// Reads the state back.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
         let mut limits = Self { version: reader.one()?, ..Self::default() };
-        let profile = usize::from(reader.one::<u8>()?);
-        limits.profile = Profile::ALL.get(profile).ok_or(StateError::Value("profile"))?.1;
+        limits.before.profile = Profile::read(reader)?;
         for _ in 0..reader.one::<u8>()? {
-            let (rule, limit, delay_s) = (reader.one::<u8>()?, reader.one()?, reader.one::<f64>()?);
-            let wanted = Override { rule, limit, delay_s: (!delay_s.is_nan()).then_some(delay_s) };
-            check(&wanted).map_err(|_| StateError::Value("limit of a rule"))?;
-            limits.overrides.push(wanted);
+            let rule = reader.one()?;
+            limits.before.overrides.push(Override::read(rule, reader)?);
+        }
+        for _ in 0..reader.one::<u8>()? {
+            let since_ns = reader.one()?;
+            let asked = match reader.one::<u8>()? {
+                PROFILE_CHANGED => Asked::Profile(Profile::read(reader)?),
+                rule => Asked::Limit(Override::read(rule, reader)?),
+            };
+            limits.changes.push_back((since_ns, asked));
         }
         for _ in 0..reader.one::<u8>()? {
             limits.keys.push_back(reader.one()?);
         }
-        limits.compose();
+        limits.now = limits.at(i64::MAX);
         Ok(limits)
     }
 }
@@ -250,8 +333,8 @@ mod tests {
         let mut limits = Limits::default();
         assert!(limits.apply(&command("threshold", "1", r#"{"rule": "tachycardia", "limit": 135}"#, 7)));
         assert!(limits.apply(&command("profile", "2", r#"{"profile": "copd"}"#, 9)));
-        assert_eq!((limits.rhythm.high_bpm, limits.version), (135.0, 9));
-        assert_eq!(limits.spo2, SpO2Limits::copd());
+        assert_eq!((limits.now.rhythm.high_bpm, limits.version), (135.0, 9));
+        assert_eq!(limits.now.spo2, SpO2Limits::copd());
         assert!(!limits.apply(&command("profile", "2", r#"{"profile": "adult"}"#, 11)), "the same key");
         assert!(!limits.apply(&command("acknowledge", "3", "{}", 12)));
         assert!(limits.apply(&command(
@@ -260,10 +343,31 @@ mod tests {
             r#"{"rule": "spo2_below_90", "limit": 86, "delay_s": 45}"#,
             13
         )));
-        assert_eq!(limits.spo2.low, Some(Limit { limit_pct: 86.0, delay_s: 45.0 }));
+        assert_eq!(limits.now.spo2.low, Some(Limit { limit_pct: 86.0, delay_s: 45.0 }));
         let mut writer = Writer::new(*b"TEST", 1);
         limits.write(&mut writer);
         let bytes = writer.finish();
+        assert_eq!(Limits::read(&mut Reader::open(&bytes, *b"TEST", 1).unwrap()).unwrap(), limits);
+    }
+
+    #[test]
+    fn what_was_valid_when_is_known_back_to_what_is_remembered() {
+        let mut limits = Limits::default();
+        let rate = |limits: &Limits, ns| limits.at(ns).rhythm.high_bpm;
+        for number in 1..=40 {
+            let argument = format!(r#"{{"rule": "tachycardia", "limit": {}}}"#, 100 + number);
+            let mut asked = command("threshold", &number.to_string(), &argument, number);
+            asked.log_ns = 10 * number as i64;
+            assert!(limits.apply(&asked));
+        }
+        let remembered: Vec<f64> = [0, 89, 90, 99, 100, 399, 400, 9000].map(|ns| rate(&limits, ns)).into();
+        assert_eq!(remembered, [108.0, 108.0, 109.0, 109.0, 110.0, 139.0, 140.0, 140.0]);
+        assert_eq!(limits.changes_within(100, 130).collect::<Vec<_>>(), [110, 120, 130]);
+        assert_eq!(limits.now, limits.at(i64::MAX));
+        let mut writer = Writer::new(*b"TEST", 1);
+        limits.write(&mut writer);
+        let bytes = writer.finish();
+        assert!(bytes.len() < 1200, "{} bytes", bytes.len());
         assert_eq!(Limits::read(&mut Reader::open(&bytes, *b"TEST", 1).unwrap()).unwrap(), limits);
     }
 
@@ -297,7 +401,7 @@ mod tests {
                     if delayed { r#", "delay_s": 0"# } else { "" }
                 );
                 assert!(limits.apply(&command("threshold", "1", &argument, 5)), "{argument}");
-                assert!(limits.rhythm.checked().is_ok() && limits.spo2.check().is_ok(), "{argument}");
+                assert!(limits.now.rhythm.checked().is_ok() && limits.now.spo2.check().is_ok(), "{argument}");
                 assert_ne!(limits.version, 0);
             }
         }

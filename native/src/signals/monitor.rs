@@ -20,7 +20,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 6;
+const VERSION: u16 = 7;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -256,6 +256,7 @@ impl Signals {
             for channel in &mut self.channels {
                 channel.set_limits(self.limits.clone(), (command.log_seq, command.log_ns), out);
             }
+            self.past.set_limits(&self.limits);
         }
         out.events.push(Event::Command(command.clone()));
     }
@@ -318,7 +319,7 @@ impl Signals {
             channel.process_ready((frame.log_seq, frame.log_ns), out);
         }
         if reason.is_some() {
-            self.past.take(frame, offset_ns, self.config.reorder_ns, out);
+            self.past.take(frame, offset_ns, self.config.reorder_ns, &self.limits, out);
         }
     }
 
@@ -438,6 +439,7 @@ impl Signals {
         for channel in &mut signals.channels {
             channel.limits = signals.limits.clone();
         }
+        signals.past.set_limits(&signals.limits);
         signals.ledger = Ledger::read(&mut reader)?;
         reader.finish()?;
         Ok(signals)

@@ -1,13 +1,12 @@
 //! Readings of one device: steps that nobody believes, desaturations and low-saturation alarms.
 
-use crate::oximetry::{DesaturationKind, Profile, SpO2Output, SpO2Series};
+use crate::oximetry::{DesaturationKind, Profile, SpO2Limits, SpO2Output, SpO2Series};
 use crate::state::{Reader, StateError, Writer};
 use crate::wire::proto::Code;
 use crate::wire::{Frame, LEAD_OFF, MOTION, Reading, facts_of};
 
 use super::evidence::Fact;
 use super::faults::{Contact, Fault, Faults, Span};
-use super::limits::Limits;
 use super::output::{DerivedRow, DesaturationRow, Detection, Event, Output, QualityRow};
 use super::place::Place;
 
@@ -74,9 +73,7 @@ impl Numeric {
     /// Changes what is watched for; `seq` is the device's last frame.
     pub fn set_limits(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
         if let Some(spo2) = &mut self.spo2 {
-            let mut found = SpO2Output::default();
-            spo2.series.set_limits(at.limits.spo2, &mut found.alarms).expect("limits were checked with their command");
-            spo2.report(&found, seq, at, out);
+            spo2.watch_for(at.limits.now.spo2, seq, at, out);
         }
     }
 
@@ -111,7 +108,8 @@ impl Numeric {
     fn spo2(&mut self, reading: &Reading, frame: &Frame, at: &Place<'_>, out: &mut Output) {
         let value = if reading.status & LEAD_OFF == 0 { reading.canonical } else { f64::NAN };
         let ts = reading.device_ns.saturating_add(at.offset_ns);
-        let spo2 = self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at.limits)));
+        let spo2 =
+            self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at.limits_at(ts).spo2)));
         let mut missing = spo2.index(ts) - spo2.next;
         if missing < -MAX_BACKWARDS {
             // The device clock was set back. What follows is new, and must not be ignored until the clock has caught up.
@@ -168,9 +166,9 @@ impl Numeric {
 }
 
 impl Saturation {
-    fn new(origin_ns: i64, averaging_s: f32, limits: &Limits) -> Self {
+    fn new(origin_ns: i64, averaging_s: f32, limits: SpO2Limits) -> Self {
         let averaging_s = (averaging_s > 0.0).then_some(f64::from(averaging_s));
-        let series = SpO2Series::new(FS_HZ, Profile::Standard, limits.spo2, averaging_s);
+        let series = SpO2Series::new(FS_HZ, Profile::Standard, limits, averaging_s);
         let series = series.expect("limits were checked with their command");
         Self { origin_ns, next: 0, series, faults: Faults::default(), night_s: night_of(origin_ns) }
     }
@@ -212,7 +210,19 @@ impl Saturation {
         }
     }
 
+    fn watch_for(&mut self, limits: SpO2Limits, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let mut found = SpO2Output::default();
+        self.series.set_limits(limits, &mut found.alarms).expect("limits were checked with their command");
+        self.report(&found, seq, at, out);
+    }
+
     fn push(&mut self, value: f64, seq: u64, at: &Place<'_>, out: &mut Output) {
+        if at.past {
+            let then = at.limits.at(self.time(self.next as u64)).spo2;
+            if then != *self.series.limits() {
+                self.watch_for(then, seq, at, out);
+            }
+        }
         let mut found = SpO2Output::default();
         self.series.push(&[value], &mut found);
         self.next += 1;

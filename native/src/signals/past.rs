@@ -11,6 +11,7 @@ use crate::state::{Reader, StateError, Writer};
 use crate::wire::Frame;
 
 use super::channel::Channel;
+use super::limits::Limits;
 use super::order::Verdict;
 use super::output::{Event, Output};
 
@@ -30,8 +31,15 @@ struct Lane {
 pub struct Past(Vec<Lane>);
 
 impl Past {
-    /// Takes a frame that is stored already.
-    pub fn take(&mut self, frame: &Arc<Frame>, offset_ns: i64, reorder_ns: i64, out: &mut Output) {
+    /// Takes a frame that is stored already; `limits` are those of the patient, now and before.
+    pub fn take(
+        &mut self,
+        frame: &Arc<Frame>,
+        offset_ns: i64,
+        reorder_ns: i64,
+        limits: &Arc<Limits>,
+        out: &mut Output,
+    ) {
         let known = out.events.len();
         let place = (frame.log_seq, frame.log_ns);
         let name = (&*frame.device, frame.signal as i32);
@@ -44,7 +52,7 @@ impl Past {
             self.0.remove(oldest).channel.finish(place, out);
         }
         let index = self.0.iter().position(|lane| lane.channel.name() == name).unwrap_or_else(|| {
-            let channel = Channel::of_the_past(frame.device.as_str().into(), frame.signal, frame.boot);
+            let channel = Channel::of_the_past(frame.device.as_str().into(), frame.signal, frame.boot, limits.clone());
             self.0.push(Lane { channel, last: (0, 0) });
             self.0.len() - 1
         });
@@ -55,6 +63,11 @@ impl Past {
             channel.process_ready(place, out);
         }
         mark(known, out);
+    }
+
+    /// Another change is known: what was judged stays, what comes from its time on is judged by it.
+    pub fn set_limits(&mut self, limits: &Arc<Limits>) {
+        self.0.iter_mut().for_each(|lane| lane.channel.limits = limits.clone());
     }
 
     /// The next moment at which something is due here, and the message that set it.

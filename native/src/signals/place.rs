@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::anchors::Anchors;
 use super::evidence::{Evidence, Fact};
 use super::faults::Fault;
-use super::limits::Limits;
+use super::limits::{Limits, Valid};
 use super::output::{Detection, Event, Origin};
 
 /// The deciding message and the signal that is being processed.
@@ -28,9 +28,16 @@ pub struct Place<'a> {
     pub log_ns: i64,
     /// The frame was uploaded later: it takes its turn, but nothing is concluded from it.
     pub silent: bool,
+    /// It is the past that is judged, by the limits of its own time.
+    pub past: bool,
 }
 
 impl Place<'_> {
+    /// What an event time is judged by.
+    pub fn limits_at(&self, ns: i64) -> Valid {
+        if self.past { self.limits.at(ns) } else { self.limits.now }
+    }
+
     /// The origin of a row of frame `seq`.
     pub fn origin(&self, seq: u64) -> Origin {
         Origin { device: self.device.clone(), boot: self.boot, signal: self.signal, seq }
