@@ -56,7 +56,7 @@ def hourly() -> list[Signal]:
 def context(factor: float = 1.0) -> Context:
     """A patient with the shipped limits, or with those of trends scaled."""
     overrides = {f"{one.code}_{kind}": one.change * factor for one in trends.load() for kind in ("trend", "shift")}
-    return Context("bench", "p", "adult", frozenset(), {} if factor == 1.0 else overrides, 0)
+    return Context("bench", "p", 1, frozenset(), {} if factor == 1.0 else overrides, 0)
 
 
 def findings(scorer: Scorer, stay: Stay, patient: Context) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ from dataflows.scores.glucose_monitor import GlucoseMonitor
 from dataflows.scores.glucose_summary import DAY_NS, Day, summarise
 
 SETS = ("HUPA-UCM", "Hall_2018", "PhysioCGM")
-CONTEXT = Context("bench", "p", "adult", frozenset(), {}, 0)
+CONTEXT = Context("bench", "p", 1, frozenset(), {}, 0)
 MINUTE_NS = 60_000_000_000
 HORIZON_NS = 20 * MINUTE_NS
 LATER_NS = 60 * MINUTE_NS

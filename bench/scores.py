@@ -23,7 +23,7 @@ START_NS = 1_700_000_000 * 1_000_000_000
 SECOND_NS = 1_000_000_000
 HOURS = 4
 RUNS = 5
-CONTEXT = Context("bench", "p", "adult", frozenset(), {}, 0)
+CONTEXT = Context("bench", "p", 1, frozenset(), {}, 0)
 CONTINUOUS = {"hr": (70.0, 0.3, 40, 140), "spo2": (97.0, 0.1, 85, 100), "resp_rate": (15.0, 0.1, 6, 30)}
 ROUND = {"sbp": 120.0, "temp": 37.0, "consciousness": 0.0, "o2_flow": 0.0}
 

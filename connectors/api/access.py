@@ -35,7 +35,7 @@ class Role(IntEnum):
 
 COMMAND_ROLES = {
     **dict.fromkeys(("ack", "snooze", "silence", "handover", "note"), Role.CLINICIAN),
-    **dict.fromkeys(("threshold", "profile", "context", "admit", "discharge"), Role.CLINICIAN),
+    **dict.fromkeys(("threshold", "profile", "spo2_scale", "context", "admit", "discharge"), Role.CLINICIAN),
     "delivered": Role.ADMIN,
 }
 """Which role a command needs."""

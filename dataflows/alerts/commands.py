@@ -7,7 +7,7 @@ in the table `commands` like any other. docs/alerts.md lists the commands with t
 import hashlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeAlias
 
 import msgspec
 
@@ -18,7 +18,7 @@ from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer
 from dataflows.alerts.finding import TableRow
 from dataflows.alerts.lifecycle import Lifecycle, Silence
 from dataflows.alerts.limits import Change, Limits
-from dataflows.alerts.rules import Override, Rule, RuleError, merged
+from dataflows.alerts.rules import Override, Rule, RuleError
 
 if TYPE_CHECKING:
     from dataflows._native import Command
@@ -28,6 +28,8 @@ MAX_KEYS = 64
 MAX_SILENCE_S = 120.0
 """Longest silence of everything: the audio pause of IEC 60601-1-8 as common monitors keep it."""
 MAX_TECHNICAL_SILENCE_S = 4 * 3600.0
+MAX_REASON = 500
+"""Characters of a reason."""
 
 
 class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,13 @@ class UseProfile(_Argument, frozen=True, kw_only=True):
     """Other default limits."""
 
     profile: str
+
+
+class UseSpO2Scale(_Argument, frozen=True, kw_only=True):
+    """On which scale NEWS2 scores SpO2, and why."""
+
+    scale: Literal[1, 2]
+    reason: Annotated[str, msgspec.Meta(max_length=MAX_REASON)] = ""
 
 
 class Note(_Argument, frozen=True, kw_only=True):
@@ -232,12 +241,10 @@ def _threshold(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) ->
     override = Override(wanted.limit, wanted.clear, wanted.delay_s)
     if not all(math.isfinite(one) for one in (wanted.limit, wanted.clear or 0.0, wanted.delay_s or 0.0)):
         _refuse("limits must be finite numbers")
-    if rule.bounds is None and math.isinf(rule.range[0]):
-        _check_detector(command.argument_json)
-    elif rule.bounds is None:
-        _check_score(rule, wanted)
+    if rule.bounds is not None or rule.is_score:
+        rule.checked_override(override)
     else:
-        rule.checked(merged(rule.bounds, override))
+        _check_detector(command.argument_json)
     limits.change(Change(command.log_ns, command.log_seq, wanted.rule, "", override))
     case.limits_version = limits.now.version
     case.out.append(threshold_row(case, limits, rule, _at(command), command.actor))
@@ -249,21 +256,22 @@ def _check_detector(argument_json: str) -> None:
         _refuse(reason)
 
 
-def _check_score(rule: Rule, wanted: Threshold) -> None:
-    low, high = rule.range
-    if not low <= wanted.limit <= high:
-        _refuse(f"limit must be between {low:g} and {high:g} {rule.unit}, not {wanted.limit:g}")
-    if wanted.clear is not None or wanted.delay_s is not None:
-        _refuse("a score has a limit alone, neither clear nor delay_s")
-
-
 def _profile(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> None:
     wanted = _argument(command, UseProfile)
     if wanted.profile not in case.rules.profiles:
         _refuse(f"there is no profile {wanted.profile}; there are {', '.join(sorted(case.rules.profiles))}")
-    limits.change(Change(command.log_ns, command.log_seq, "", wanted.profile, Override()))
+    limits.change(Change(command.log_ns, command.log_seq, "", wanted.profile))
     case.limits_version = limits.now.version
     case.out += current_limits(case, limits, _at(command), command.actor)
+
+
+def _spo2_scale(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> None:
+    wanted = _argument(command, UseSpO2Scale)
+    if wanted.scale == 2 and not wanted.reason.strip():
+        _refuse("scale 2 needs a `reason`: who confirmed hypercapnic respiratory failure, and how")
+    limits.change(Change(command.log_ns, command.log_seq, "", "", spo2_scale=wanted.scale))
+    case.limits_version = limits.now.version
+    case.out.append(scale_row(case, limits, _at(command), command.actor))
 
 
 def _context(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
@@ -315,6 +323,7 @@ _HANDLERS: dict[str, _Handler] = {
     "handover": _handover,
     "threshold": _threshold,
     "profile": _profile,
+    "spo2_scale": _spo2_scale,
     "context": _context,
     "admit": _admit,
     "discharge": _discharge,
@@ -326,9 +335,11 @@ COMMANDS: tuple[str, ...] = tuple(_HANDLERS)
 
 
 def current_limits(case: Case, limits: Limits, at: Stamp, actor: str) -> list[TableRow]:
-    """Rows of table `thresholds`: every limit that is judged on readings, and every one that a command has set."""
-    shown = [rule for rule in case.rules.rules.values() if rule.bounds is not None or rule.name in limits.now.overrides]
-    return [threshold_row(case, limits, rule, at, actor) for rule in shown]
+    """Rows of table `thresholds`: limits judged on readings, those that command or profile may have set, the scale."""
+    moved = limits.now.overrides.keys() | {name for one in case.rules.profiles.values() for name in one.limits}
+    shown = [rule for rule in case.rules.rules.values() if rule.bounds is not None or rule.name in moved]
+    rows = [threshold_row(case, limits, rule, at, actor) for rule in shown]
+    return [*rows, scale_row(case, limits, at, actor)]
 
 
 def context_row(case: Case, at: Stamp, actor: str) -> TableRow:
@@ -342,28 +353,25 @@ def context_row(case: Case, at: Stamp, actor: str) -> TableRow:
 def threshold_row(case: Case, limits: Limits, rule: Rule, at: Stamp, actor: str) -> TableRow:
     """The row of table `thresholds` of a rule as it is now."""
     now = limits.now
-    override = now.overrides.get(rule.name)
-    profile = case.rules.profiles.get(now.profile)
-    by_profile = profile is not None and rule.name in profile.limits
-    source = "command" if override is not None else "profile" if by_profile else "rule"
+    override = now.override(case.rules, rule.name)
+    source = "command" if rule.name in now.overrides else "rule" if override is None else "profile"
     numbers: tuple[float | None, ...]
     if rule.bounds is not None:
         bounds = now.bounds(case.rules, rule)
         numbers = (bounds.limit, bounds.clear, bounds.delay_s, bounds.severe)
     else:
         numbers = (None,) * 4 if override is None else (override.limit, override.clear, override.delay_s, None)
-    row = (
-        at[0],
-        case.tenant,
-        case.patient,
-        rule.name,
-        *numbers,
-        rule.unit,
-        rule.priority.value,
-        now.profile,
-        source,
-        now.version,
-        actor,
-        at[1],
-    )
+    return _limit_row(case, limits, at, actor, (rule.name, *numbers, rule.unit, rule.priority.value, source))
+
+
+def scale_row(case: Case, limits: Limits, at: Stamp, actor: str) -> TableRow:
+    """The row of table `thresholds` that says on which scale SpO2 is scored now."""
+    scale = float(limits.now.scale(case.rules))
+    source = "command" if limits.now.spo2_scale else "profile"
+    return _limit_row(case, limits, at, actor, ("spo2_scale", scale, None, None, None, "1", "", source))
+
+
+def _limit_row(case: Case, limits: Limits, at: Stamp, actor: str, said: tuple[str | float | None, ...]) -> TableRow:
+    now = limits.now
+    row = (at[0], case.tenant, case.patient, *said[:-1], now.profile, said[-1], now.version, actor, at[1])
     return TableRow("thresholds", row)

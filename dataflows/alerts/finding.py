@@ -131,16 +131,16 @@ class Context:
     Attributes:
         tenant: Organisation, for rows.
         patient: Pseudonym, for rows.
-        profile: Name of the profile of limits in force; `copd` means SpO2 scale 2.
+        spo2_scale: Scale on which NEWS2 scores SpO2: 2 is for hypercapnic failure, by a clinician's decision.
         standing: Rules whose condition holds now, by name; baselines are frozen while in alarm.
-        overrides: Numbers set by a `threshold` command, by rule: replaces the scorer's own limit.
+        overrides: Limits that a profile or a `threshold` command says, by rule: replaces the scorer's own limit.
         limits_version: Version of the limits, for rows.
         about: What is known of the patient beside measurements.
     """
 
     tenant: str
     patient: str
-    profile: str
+    spo2_scale: int
     standing: frozenset[str]
     overrides: dict[str, float]
     limits_version: int

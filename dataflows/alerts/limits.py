@@ -1,4 +1,4 @@
-"""A patient's limits: profile, overrides, and which of them were valid when.
+"""A patient's limits: profile, overrides, SpO2 scale, and which of them were valid when.
 
 Every change is kept with the log time from which it holds, so that what arrives late is compared with the limits of its
 own time. The version of limits is the `log_seq` of the last command that changed them; 0 are the adult defaults.
@@ -14,13 +14,14 @@ MAX_CHANGES = 32
 
 
 class Change(msgspec.Struct, frozen=True, array_like=True):
-    """One command: another profile (`rule` empty), or other numbers for a rule."""
+    """One command: other numbers for a rule, another SpO2 scale, or (both empty) another profile."""
 
     log_ns: int
     log_seq: int
     rule: str
     profile: str
-    override: Override
+    override: Override = Override()
+    spo2_scale: int = 0
 
 
 class View(msgspec.Struct, array_like=True):
@@ -29,11 +30,15 @@ class View(msgspec.Struct, array_like=True):
     profile: str = DEFAULT_PROFILE
     overrides: dict[str, Override] = {}
     version: int = 0
+    spo2_scale: int = 0
+    """What a command chose; 0 where none did."""
 
     def apply(self, change: Change) -> None:
-        """Goes on to the moment after a change. Another profile leaves overrides alone: somebody chose them."""
+        """Goes on to the moment after a change. Another profile leaves alone what somebody chose."""
         if change.rule:
             self.overrides[change.rule] = change.override
+        elif change.spo2_scale:
+            self.spo2_scale = change.spo2_scale
         else:
             self.profile = change.profile
         self.version = change.log_seq
@@ -43,6 +48,17 @@ class View(msgspec.Struct, array_like=True):
         chosen = self.overrides.get(name)
         profile = rules.profiles.get(self.profile)
         return chosen or (None if profile is None else profile.limits.get(name))
+
+    def score_limits(self, rules: RuleSet) -> dict[str, float]:
+        """Limits that the profile and the commands say, by rule: scores know their own."""
+        profile = rules.profiles.get(self.profile)
+        chosen = self.overrides if profile is None else profile.limits | self.overrides
+        return {name: one.limit for name, one in chosen.items() if one.limit is not None}
+
+    def scale(self, rules: RuleSet) -> int:
+        """The scale on which SpO2 is scored: chosen by name, else the profile's."""
+        profile = rules.profiles.get(self.profile)
+        return self.spo2_scale or (1 if profile is None else profile.spo2_scale)
 
     def bounds(self, rules: RuleSet, rule: Rule) -> Bounds:
         """The numbers of a rule that is judged on readings.
@@ -73,7 +89,8 @@ class Limits(msgspec.Struct, array_like=True):
 
     def at(self, ns: int) -> View:
         """What was valid at an event time. Before the first change that is remembered: what was valid before it."""
-        view = View(self.before.profile, dict(self.before.overrides), self.before.version)
+        before = self.before
+        view = View(before.profile, dict(before.overrides), before.version, before.spo2_scale)
         for change in self.changes:
             if change.log_ns > ns:
                 break

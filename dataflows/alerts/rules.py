@@ -132,6 +132,27 @@ class Rule:
             return f"{self.name}/{device}"
         return f"{self.name}/{device}/{code or signal}"
 
+    @property
+    def is_score(self) -> bool:
+        """Whether it announces a score whose limit may be set here."""
+        return self.bounds is None and math.isfinite(self.range[0])
+
+    def checked_override(self, override: "Override") -> "Override":
+        """Other numbers for this rule, of readings or of a score, if it can keep them.
+
+        Raises:
+            RuleError: It cannot; says which number and what it may be.
+        """
+        if self.bounds is not None:
+            self.checked(merged(self.bounds, override))
+            return override
+        low, high = self.range
+        if override.limit is None or (override.clear, override.delay_s, override.severe) != (None, None, None):
+            _refuse("a score has a limit alone, neither clear nor delay_s")
+        if not low <= override.limit <= high:
+            _refuse(f"limit must be between {low:g} and {high:g} {self.unit}, not {override.limit:g}")
+        return override
+
     def checked(self, bounds: Bounds) -> Bounds:
         """The bounds, if this rule can keep them.
 
@@ -166,6 +187,7 @@ class ProfileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A profile as it stands in a file."""
 
     text: str
+    spo2_scale: Literal[1, 2] = 1
     limits: dict[str, dict[str, float]] = {}
 
 
@@ -175,6 +197,8 @@ class Profile:
 
     name: str
     text: str
+    spo2_scale: int
+    """On which NEWS2 scores SpO2, unless a command chose."""
     limits: dict[str, Override]
 
 
@@ -354,16 +378,15 @@ def _profile(name: str, spec: ProfileSpec, rules: dict[str, Rule]) -> Profile:
     overrides = {}
     for rule_name, values in spec.limits.items():
         rule = rules.get(rule_name)
-        if rule is None or rule.bounds is None:
+        if rule is None or not (rule.bounds or rule.is_score):
             _refuse(f"profile {name}: there is no rule {rule_name} with a limit of its own")
         try:
             override = msgspec.convert(values, dict[Literal["limit", "clear", "delay_s", "severe"], float])
-            overrides[rule_name] = Override(**override)
-            rule.checked(merged(rule.bounds, overrides[rule_name]))
+            overrides[rule_name] = rule.checked_override(Override(**override))
         except (RuleError, msgspec.ValidationError) as error:
             message = f"profile {name}: rule {rule_name}: {error}"
             raise RuleError(message) from error
-    return Profile(name, spec.text, overrides)
+    return Profile(name, spec.text, spec.spo2_scale, overrides)
 
 
 def merged(bounds: Bounds, override: Override) -> Bounds:

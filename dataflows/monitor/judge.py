@@ -229,10 +229,9 @@ class Judge:
         return self._context_of(case, self._state.limits.at(ns))
 
     def _context_of(self, case: Case, limits: View) -> Context:
-        numbers = {name: one.limit for name, one in limits.overrides.items() if one.limit is not None}
-        standing = self._state.lifecycle.rules_in_alarm()
-        about = self._state.lifecycle.about
-        return Context(case.tenant, case.patient, limits.profile, standing, numbers, limits.version, about)
+        standing, about = self._state.lifecycle.rules_in_alarm(), self._state.lifecycle.about
+        scale, numbers = limits.scale(self._rules), limits.score_limits(self._rules)
+        return Context(case.tenant, case.patient, scale, standing, numbers, limits.version, about)
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 

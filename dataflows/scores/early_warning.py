@@ -29,8 +29,6 @@ _OXYGEN = {"o2_flow", "fio2"}
 AFTER_NS = 1
 """A round of observations comes in one message and is judged as one, just after it: half a round beside half of the one
 before would raise alerts for a state that the patient was never in."""
-HYPERCAPNIC_PROFILES = frozenset({"copd"})
-"""Profiles whose target saturation is 88 to 92 %: choosing one is the clinician's decision for scale 2."""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -55,7 +53,7 @@ class EarlyWarning:
         self.table = table
         self._parameters = {code: one for one in table.parameters for code in one.codes}
         self._state = _State()
-        self._judged: dict[str, tuple[float, int, str, int, PatientContext]] = {}
+        self._judged: dict[str, tuple[float, int, int, PatientContext]] = {}
         """What the last evaluation saw of a code. Not state: seeing the same again leads to nothing."""
         self._next: tuple[int, Anchor] | None = None
         """The next deadline, worked out from the state when a reading changed it."""
@@ -78,7 +76,6 @@ class EarlyWarning:
         seen = (
             parameter.on_grid(series.value),
             reading.log_ns // _HOUR_NS,
-            context.profile,
             context.limits_version,
             context.about,
         )
@@ -165,7 +162,7 @@ class EarlyWarning:
         return fresh, stale
 
     def _evaluate(self, anchor: Anchor, context: Context) -> list[Outcome]:
-        scale = 2 if context.profile in HYPERCAPNIC_PROFILES else 1
+        scale = context.spo2_scale
         # Neither NEWS2 nor MEWS is made for people under 16: nothing is scored, and what stood on a score ends.
         applies = context.about.age_band != "child"
         fresh, stale = self._values(context.about) if applies else ({}, {})

@@ -32,4 +32,4 @@ def test_the_views_show_what_stands_and_which_limits_are_valid(questdb):
     asked = questdb.reader.query("SELECT name, actor, result, reason FROM commands WHERE tenant = 'ward' ORDER BY ts")
     assert asked.rows() == [(name, "nurse", "done", None) for name in ("ack", "threshold", "threshold")]
     rules = questdb.reader.query("SELECT count() n FROM thresholds_now WHERE tenant = 'ward'")
-    assert rules.rows() == [(16,)]
+    assert rules.rows() == [(17,)]

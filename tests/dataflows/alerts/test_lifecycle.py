@@ -205,6 +205,13 @@ def test_a_repeated_key_has_no_second_effect():
         ("threshold", {"rule": "hr_high", "limit": 120, "delay_s": -1}, "delay_s must be between"),
         ("threshold", {"rule": "hr_high", "limit": "high"}, "Expected `float`"),
         ("profile", {"profile": "child"}, "there are adult, copd, home, post_op"),
+        ("threshold", {"rule": "news2_high", "limit": 21}, "between 5 and 20"),
+        ("threshold", {"rule": "news2_high", "limit": 8, "clear": 6}, "a score has a limit alone"),
+        ("spo2_scale", {}, "missing required field `scale`"),
+        ("spo2_scale", {"scale": 3, "reason": "x"}, "Invalid enum value 3"),
+        ("spo2_scale", {"scale": 2}, "scale 2 needs a `reason`"),
+        ("spo2_scale", {"scale": 2, "reason": " "}, "scale 2 needs a `reason`"),
+        ("spo2_scale", {"scale": 2, "reason": "x" * 501}, "length <= 500"),
         ("resuscitate", {}, "there is no command resuscitate"),
     ],
 )

@@ -49,7 +49,8 @@ def test_the_default_limits_are_written_once_when_a_patient_is_heard_of():
     story.tell(reading(0, "hr", 80))
     story.tell(reading(1, "hr", 80))
     rows = [row for one in story.said for name, many in one.rows() if name == "thresholds" for row in many]
-    assert len(rows) == len([rule for rule in BUILTIN.rules.values() if rule.bounds is not None])
+    assert len(rows) == len([rule for rule in BUILTIN.rules.values() if rule.bounds is not None]) + 1
+    assert [row[4] for row in rows if row[3] == "spo2_scale"] == [1]
     assert {(row[10], row[12]) for row in rows} == {("adult", 0)}
 
 

@@ -80,7 +80,8 @@ class Ward(RuleBasedStateMachine):
         self.tell(build, step_s)
 
     @rule(
-        code=st.sampled_from(["hr", "sbp", "temp", "battery", "weight"]), device=st.sampled_from("ab"),
+        code=st.sampled_from(["hr", "sbp", "temp", "battery", "weight", "spo2", "o2_flow"]),
+        device=st.sampled_from("ab"),
         value=st.sampled_from([4.0, 14.0, 37.0, 41.5, 80.0, 83.0, 89.0, 131.0, 160.0, float("nan")]),
         late_s=st.sampled_from([0, 0, 0, 40, 4000]), status=st.sampled_from([0, 0, 1]), step_s=STEPS_S,
     )  # fmt: skip
@@ -98,6 +99,8 @@ class Ward(RuleBasedStateMachine):
                 ("silence", {"for_s": 0}), ("silence", {"for_s": 600, "kind": "technical"}), ("handover", {"to": "x"}),
                 ("threshold", {"rule": "hr_high", "limit": 150, "delay_s": 5}),
                 ("threshold", {"rule": "sbp_low", "limit": 70}), ("profile", {"profile": "home"}), ("discharge", {}),
+                ("threshold", {"rule": "news2_medium", "limit": 3}), ("spo2_scale", {"scale": 1}),
+                ("spo2_scale", {"scale": 2, "reason": "blood gas"}),
                 ("profile", {"profile": "post_op"}), ("admit", {}), ("note", {"text": "x"}), ("threshold", {}),
             ]
         ),

@@ -142,6 +142,20 @@ range = [50, 200]
         (("above = 100", 'above = 100\ngated_by = ["asystole"]'), "which gate nothing"),
         (("[rules.x]", '[rules."a b"]'), "letters, digits and underscores"),
         (("[rules.x]", "[rules.x"), "Expected ']'"),
+        (("[rules.x]", "[profiles.y]\ntext = 't'\nspo2_scale = 3\n[rules.x]"), "Invalid enum value 3"),
+        (
+            ("[rules.x]", "[profiles.y]\ntext = 't'\nlimits.asystole.limit = 5\n[rules.x]"),
+            "no rule asystole with a limit",
+        ),
+        (("[rules.x]", "[profiles.y]\ntext = 't'\nlimits.news2_high.limit = 3\n[rules.x]"), "between 5 and 20"),
+        (
+            ("[rules.x]", "[profiles.y]\ntext = 't'\nlimits.news2_high.clear = 6\n[rules.x]"),
+            "a score has a limit alone",
+        ),
+        (
+            ("[rules.x]", "[profiles.y]\ntext = 't'\nlimits.news2_single_3.limit = 2\n[rules.x]"),
+            "no rule news2_single_3",
+        ),
     ],
 )
 def test_a_rule_file_that_cannot_be_kept_is_refused_in_words(change, reason):

@@ -12,7 +12,7 @@ SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 
-CONTEXT = Context("main", "p1", "adult", frozenset(), {}, 0)
+CONTEXT = Context("main", "p1", 1, frozenset(), {}, 0)
 
 
 def Reading(code, value, ts_ns=START_NS, log_ns=0, **rest):  # noqa: N802  (reads as what it makes)

@@ -25,7 +25,7 @@ from tests.dataflows.scores.feed import (
 )
 
 WELL = {"resp_rate": 16, "spo2": 97, "o2_flow": 0, "sbp": 120, "hr": 70, "consciousness": 0, "temp": 37.0}
-COPD = replace(CONTEXT, profile="copd")
+COPD = replace(CONTEXT, spo2_scale=2)
 
 
 def news2():
@@ -141,7 +141,7 @@ def test_one_outlier_of_a_continuous_signal_changes_nothing():
     assert 140 <= (raised[0].sample_ns - START_NS) / SECOND_NS - 300 <= 180, "half of the median's five minutes"
 
 
-def test_scale_2_is_chosen_by_the_profile_alone():
+def test_on_scale_2_a_saturation_of_90_has_no_points():
     readings = round_of(spo2=90)
     assert rows(feed(news2(), readings))[-1][5] == 3
     assert rows(feed(news2(), readings, COPD))[-1][5] == 0
