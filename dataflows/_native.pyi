@@ -913,6 +913,7 @@ class NatsOptions:
         tls_ca: CA certificate that the server's is checked against; TLS is required then.
         tls_cert: Client certificate.
         tls_key: Its key.
+        inbox_prefix: What the subjects of answers to this connection begin with; the library's own when absent.
 
     Raises:
         ValueError: The timeout is not positive.
@@ -930,6 +931,7 @@ class NatsOptions:
         tls_ca: Path | None = None,
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
+        inbox_prefix: str | None = None,
     ) -> NatsOptions: ...
 
 @final

@@ -50,6 +50,7 @@ class StreamSettings(BaseModel):
     spill_max_bytes: int = Field(2 << 30, gt=0, description="How many bytes SPILL holds before it refuses more.")
     ticks: str = Field("TICKS", description="Name of the stream that schedules the ticks of the log.")
     audit: str = Field("AUDIT", description="Name of the stream of who did what.")
+    bridges: str = Field("BRIDGES", description="Name of the stream of how far each bridge has sent alerts on.")
     audit_max_age_h: float = Field(24.0 * 3650, gt=0, description="How long AUDIT keeps messages.")
 
 

@@ -96,4 +96,4 @@ async def alerts_out(settings: Settings, connection: aio_pika.abc.AbstractConnec
         await asyncio.gather(*confirms)
 
     async with alerts_client(settings, NAME) as client:
-        await Outbound(client, settings, f"{NAME}-{name}").run(send, None)
+        await Outbound(client, settings, NAME, name).run(send, None)

@@ -67,7 +67,7 @@ class Inbound:
             found = self._checked(message.payload, now_ns)
             if isinstance(found, FieldError):
                 refused[found.reason] += 1
-                outgoing.append(_reject(message, found, self._subject(message.payload)))
+                outgoing.append(self._reject(message, found))
             else:
                 subject, identity, payload = found
                 outgoing.append((subject, [("Nats-Msg-Id", identity)], payload))
@@ -100,17 +100,17 @@ class Inbound:
         except (DecodeError, ValueError):
             return f"vitals.v1.{self._tenant}.unknown.bridge.unknown"
 
-
-def _reject(message: Incoming, found: FieldError, subject: str) -> Outgoing:
-    # A header is one line of ASCII.
-    detail = " ".join(found.detail.split())[:500].encode("ascii", "backslashreplace").decode()
-    headers = [
-        ("Nats-Msg-Id", message.place),
-        ("Vitals-Reason", found.reason),
-        ("Vitals-Detail", detail),
-        ("Vitals-Subject", subject),
-        ("Vitals-Source", message.place),
-    ]
-    if len(message.payload) > KEPT_BYTES:
-        headers.append(("Vitals-Cut-From-Bytes", str(len(message.payload))))
-    return f"rejected.v1.{found.reason}", headers, message.payload[:KEPT_BYTES]
+    def _reject(self, message: Incoming, found: FieldError) -> Outgoing:
+        # A header is one line of ASCII.
+        detail = " ".join(found.detail.split())[:500].encode("ascii", "backslashreplace").decode()
+        headers = [
+            ("Nats-Msg-Id", message.place),
+            ("Vitals-Reason", found.reason),
+            ("Vitals-Detail", detail),
+            ("Vitals-Subject", self._subject(message.payload)),
+            ("Vitals-Source", message.place),
+        ]
+        if len(message.payload) > KEPT_BYTES:
+            headers.append(("Vitals-Cut-From-Bytes", str(len(message.payload))))
+        # The organisation is in the subject, where the server checks it: a reject can be driven again.
+        return f"rejected.v1.{found.reason}.{self._tenant}", headers, message.payload[:KEPT_BYTES]

@@ -98,7 +98,7 @@ async def alerts_out(settings: Settings) -> None:
             async def send(group: Sequence[OutAlert]) -> None:
                 await _in(executor, topic.send, group)
 
-            await Outbound(client, settings, f"{NAME}-{settings.bridge.kafka_alerts}").run(send, held)
+            await Outbound(client, settings, NAME, settings.bridge.kafka_alerts).run(send, held)
 
 
 class AlertTopic:

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from connectors.bridge.inbound import Inbound
+from connectors.bridge.outbound import GapError
 from connectors.jetstream.connection import connect, native_options
 from dataflows._native import JetStreamError, Publisher
 from dataflows.monitor.checking import validator
@@ -39,7 +40,15 @@ async def keep_running(settings: Settings, session: Session, errors: tuple[type[
         errors: What the queue's library raises when the queue is away.
     """
     pause_s = _FIRST_S
-    expected: tuple[type[Exception], ...] = (*errors, BridgeError, NatsError, JetStreamError, OSError, TimeoutError)
+    expected: tuple[type[Exception], ...] = (
+        *errors,
+        BridgeError,
+        GapError,
+        NatsError,
+        JetStreamError,
+        OSError,
+        TimeoutError,
+    )
     while True:
         started = time.monotonic()
         try:

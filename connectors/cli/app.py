@@ -31,6 +31,7 @@ from connectors.cli import (
     report,
     rules,
     run,
+    services,
     stack,
 )
 from connectors.cli.console import CliError, console, fail, load_settings
@@ -113,6 +114,7 @@ app.command("doctor")(doctor.doctor)
 app.command("gateway")(gateway.gateway)
 app.add_typer(bridge.bridge_app, name="bridge")
 app.add_typer(devices.devices_app, name="devices")
+app.add_typer(services.services_app, name="services")
 app.command("certs")(devices.certs)
 
 

@@ -9,7 +9,10 @@ from prometheus_client import start_http_server
 
 from connectors.bridge.service import Session, keep_running
 from connectors.cli.console import CliError, load_settings, say
+from connectors.identity.authority import IdentityError
+from connectors.identity.devices import authority_of
 from connectors.local.ports import LOOPBACK
+from dataflows.settings import Settings
 
 bridge_app = typer.Typer(no_args_is_help=True, help="Frames in from Kafka or AMQP, alerts out (docs/devices.md).")
 
@@ -48,8 +51,20 @@ def _missing(error: ImportError, extra: Literal["kafka", "amqp"]) -> CliError:
 
 def _run(name: str, session: Session, errors: tuple[type[Exception], ...]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    settings = load_settings()
+    settings = with_bridge_credentials(load_settings())
     if settings.bridge.metrics_port:
         start_http_server(settings.bridge.metrics_port, LOOPBACK)
     say(f"bridge {name} for {settings.bridge.tenant}; Ctrl-C stops it")
     asyncio.run(keep_running(settings, session, errors))
+
+
+def with_bridge_credentials(settings: Settings) -> Settings:
+    """Returns settings with the bridge's own, narrower credentials where the pipeline's would have been found."""
+    stack = settings.stack
+    if not stack.security or settings.nats.credentials != (stack.identity_dir / "pipeline.creds").absolute():
+        return settings
+    try:
+        own = authority_of(settings).bridge(settings.bridge.tenant)
+    except IdentityError as error:
+        raise CliError(str(error)) from error
+    return settings.model_copy(update={"nats": settings.nats.model_copy(update={"credentials": own})})

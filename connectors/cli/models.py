@@ -10,11 +10,8 @@ import numpy as np
 import typer
 
 from connectors.cli.console import CliError, load_settings, nats_client, say
+from connectors.cli.services import hand_over, with_services
 from connectors.cli.supervised import supervised
-from connectors.identity.authority import IdentityError
-from connectors.identity.claims import credentials_file
-from connectors.identity.devices import authority_of
-from connectors.identity.files import write_secret
 from connectors.local.health import Health
 from connectors.models.process import Result, ScorerProcess, StartError
 from connectors.models.run import model_folder, plan_of, supervisor_of
@@ -114,11 +111,6 @@ def enrol(
 
     Name the file in VITALS_NATS__CREDENTIALS where `vitals models run` runs.
     """
-    settings, model = load_settings(), _read(file)
-    try:
-        issued = authority_of(settings).issue_model(model.device, days=days)
-    except IdentityError as error:
-        raise CliError(str(error)) from error
-    file = out or Path(f"{model.device}.creds")
-    write_secret(file, credentials_file(issued.token, issued.seed))
-    say(f"identity {issued.public}; its secret is in {file.absolute()}, and nowhere else")
+    device = _read(file).device
+    issued = with_services(lambda services: services.enrol("model", device, {"device": device}, days))
+    hand_over(issued, out or Path(f"{device}.creds"))

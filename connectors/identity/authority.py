@@ -27,6 +27,7 @@ _DAY_S = 86_400
 REVOCATIONS_KEPT_S = 400 * _DAY_S
 """A revocation is forgotten when every token that it could concern has expired; tokens live 366 days at most."""
 MAX_DAYS = 366
+_LOCAL_DAYS = 90
 
 
 class IdentityError(Exception):
@@ -81,9 +82,8 @@ class Authority:
         with locked(self.folder):
             operator = self._key("operator", "operator")
             system, pipeline = self._key(SYSTEM, "account"), self._key(PIPELINE, "account")
-            signing = {role: self._key(f"{PIPELINE}.{role}", "account").public for role in pipeline_roles()}
             self._write_account(operator, system, SYSTEM, system_account())
-            self._write_account(operator, pipeline, PIPELINE, pipeline_account(signing))
+            self._write_with(PIPELINE, self.revocations(PIPELINE) if self._account_file(PIPELINE).exists() else {})
             for name, account in (("system", system), ("pipeline", pipeline)):
                 if not self.credentials(name).exists():
                     self._write_credentials(name, self._user(account, account.public, name, {}))
@@ -93,7 +93,7 @@ class Authority:
         return made
 
     def credentials(self, name: str) -> Path:
-        """The credentials file of a program: `pipeline`, `gateway` or `system`."""
+        """The credentials file of a program: `pipeline`, `gateway`, `system` or `bridge-<tenant>`."""
         return self.folder / f"{name}.creds"
 
     def add_tenant(self, tenant: str) -> bool:
@@ -109,7 +109,7 @@ class Authority:
             for role in tenant_roles(tenant):
                 self._key(f"{tenant}.{role}", "account")
             self._key(tenant, "account")
-            self._write_tenant(tenant, {})
+            self._write_with(tenant, {})
         return True
 
     def tenants(self) -> list[str]:
@@ -142,39 +142,60 @@ class Authority:
         expires = int(time.time() + days * _DAY_S)
         return self._user(signer, account, f"{tenant}/{patient}/{device}", None, tags=tags, expires_s=expires)
 
-    def issue_model(self, device: str, *, days: float) -> Issued:
-        """Makes the identity of a model, which reads the whole log and publishes scores of its own name alone.
+    def issue_service(self, role: str, name: str, tags: Mapping[str, str], *, days: float) -> Issued:
+        """Makes the identity of a program, with the rights of its role in the pipeline's account.
 
         Args:
-            device: `model-<name>`.
+            role: `model` or `bridge`.
+            name: For people.
+            tags: What the role's rights depend on: `device` of a model (`model-<name>`), `tenant` of a bridge.
             days: How long it holds.
 
         Raises:
-            IdentityError: No keys were made here, or `days` cannot be.
+            IdentityError: No keys were made here, a tag is no token of a subject, or `days` cannot be.
         """
         if not self.exists:
-            message = "an identity for a model needs stack.security (VITALS_STACK__SECURITY=true)"
+            message = f"an identity for a {role} needs stack.security (VITALS_STACK__SECURITY=true)"
             raise IdentityError(message)
         if not 0 < days <= MAX_DAYS:
             message = f"an identity holds for at most {MAX_DAYS} days, not {days:g}"
             raise IdentityError(message)
-        signer, account = self._key(f"{PIPELINE}.model", "account"), self.account_public(PIPELINE)
-        expires = int(time.time() + days * _DAY_S)
-        return self._user(signer, account, device, None, tags={"device": device}, expires_s=expires)
+        if "tenant" in tags:
+            self._check_tenant(tags["tenant"])
+        signer, account = self._key(f"{PIPELINE}.{role}", "account"), self.account_public(PIPELINE)
+        return self._user(signer, account, name, None, tags=tags, expires_s=int(time.time() + days * _DAY_S))
 
-    def revoke(self, tenant: str, users: Mapping[str, int]) -> str:
-        """Voids the tokens of users that were made until a time (s since 1970); returns the account's new token."""
+    def bridge(self, tenant: str) -> Path:
+        """Returns the credentials of the bridges of an organisation on this machine, made when they are missing or old.
+
+        Raises:
+            IdentityError: The tenant cannot be.
+        """
+        file = self.credentials(f"bridge-{tenant}")
         with locked(self.folder):
-            revoked = self.revocations(tenant)
+            if not file.exists() or time.time() - file.stat().st_mtime > _LOCAL_DAYS * _DAY_S / 2:
+                issued = self.issue_service("bridge", f"bridge {tenant}", {"tenant": tenant}, days=_LOCAL_DAYS)
+                write_secret(file, credentials_file(issued.token, issued.seed))
+        return file
+
+    def revoke(self, account: str, users: Mapping[str, int]) -> str:
+        """Voids the tokens of users that were made until a time (s since 1970); returns the account's new token.
+
+        Args:
+            account: A tenant, or the pipeline's for its programs.
+            users: Public keys of the users, with the time.
+        """
+        with locked(self.folder):
+            revoked = self.revocations(account)
             for user, until_s in users.items():
                 revoked[user] = max(until_s, revoked.get(user, 0))
             oldest = int(time.time()) - REVOCATIONS_KEPT_S
-            self._write_tenant(tenant, {user: until for user, until in revoked.items() if until >= oldest})
-            return self.account_token(tenant)
+            self._write_with(account, {user: until for user, until in revoked.items() if until >= oldest})
+            return self.account_token(account)
 
-    def revocations(self, tenant: str) -> dict[str, int]:
-        """Public keys of revoked users of a tenant, with the time (s since 1970) until which their tokens are void."""
-        return dict(decode(self.account_token(tenant))["nats"].get("revocations", {}))
+    def revocations(self, account: str) -> dict[str, int]:
+        """Public keys of revoked users, with the time (s since 1970) until which their tokens are void."""
+        return dict(decode(self.account_token(account))["nats"].get("revocations", {}))
 
     def account_token(self, name: str) -> str:
         """The token of an account.
@@ -229,10 +250,15 @@ class Authority:
     def _write_account(self, operator: Key, account: Key, name: str, claims: Mapping[str, object]) -> None:
         write_secret(self._account_file(name), encode(operator, account.public, name, claims))
 
-    def _write_tenant(self, tenant: str, revoked: Mapping[str, int]) -> None:
-        signing = {role: self._key(f"{tenant}.{role}", "account").public for role in tenant_roles(tenant)}
-        claims = tenant_account(tenant, self._key(PIPELINE, "account").public, signing, revoked)
-        self._write_account(self._key("operator", "operator"), self._key(tenant, "account"), tenant, claims)
+    def _write_with(self, name: str, revoked: Mapping[str, int]) -> None:
+        """Writes the account of a tenant or of the pipeline."""
+        roles = pipeline_roles() if name == PIPELINE else tenant_roles(name)
+        signing = {role: self._key(f"{name}.{role}", "account").public for role in roles}
+        if name == PIPELINE:
+            claims = pipeline_account(signing, revoked)
+        else:
+            claims = tenant_account(name, self._key(PIPELINE, "account").public, signing, revoked)
+        self._write_account(self._key("operator", "operator"), self._key(name, "account"), name, claims)
 
     def _write_credentials(self, name: str, issued: Issued) -> None:
         write_secret(self.credentials(name), credentials_file(issued.token, issued.seed))

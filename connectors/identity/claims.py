@@ -7,6 +7,7 @@ Python library for the JWTs; the signatures are those of the package `nkeys`.
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ _PREFIX: dict[Kind, int] = {
     "account": nkeys.PREFIX_BYTE_ACCOUNT,
     "user": nkeys.PREFIX_BYTE_USER,
 }
+_TOKEN = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s")
 _PUBLIC_BYTES = 35
 """Of a decoded public key: prefix, 32 bytes, CRC16."""
 
@@ -118,6 +120,19 @@ def decode(token: str) -> Claims:
         message = f"no token: {error}"
         raise ClaimsError(message) from error
     return dict(claims)
+
+
+def subject_of(credentials: str) -> str:
+    """Returns the public key that the text of a `.creds` file is about.
+
+    Raises:
+        ClaimsError: It is none.
+    """
+    found = _TOKEN.search(credentials)
+    if found is None:
+        message = "no NATS USER JWT"
+        raise ClaimsError(message)
+    return str(decode(found.group(1))["sub"])
 
 
 def credentials_file(token: str, seed: str) -> str:

@@ -23,6 +23,8 @@ MAX_PAYLOAD = 72 << 10
 _OPEN = {"subs": -1, "data": -1, "payload": -1}
 _ACCOUNT = {**_OPEN, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
 _OWN = "{{tag(patient)}}.{{tag(device)}}"
+_ANSWERS = "_INBOX.{{subject()}}.>"
+"""Where a program hears answers: never `_INBOX.>`, where the flow hears the whole log."""
 
 
 def device_template(tenant: str, connections: Sequence[str], *, bearer: bool) -> Template:
@@ -71,7 +73,7 @@ def pipeline_roles() -> dict[str, Template]:
                 f"$JS.FC.{registry}.>",
             ]
         },
-        "sub": {"allow": ["_INBOX.>"]},
+        "sub": {"allow": [_ANSWERS]},
         **_OPEN,
     }
     log = "VITALS"
@@ -88,10 +90,38 @@ def pipeline_roles() -> dict[str, Template]:
                 f"$JS.API.CONSUMER.DELETE.{log}.>",
             ]
         },
-        "sub": {"allow": ["_INBOX.>"]},
+        "sub": {"allow": [_ANSWERS]},
         **_OPEN,
     }
-    return {"gateway": gateway, "model": model}
+    return {"gateway": gateway, "model": model, "bridge": _bridge()}
+
+
+def _bridge() -> Template:
+    """Rights of the bridge of one organisation: its frames and rejects in, its alerts and how far they are out.
+
+    It cannot ask for a stream's state, which lists subjects of every organisation. Its consumers have names that no
+    other program's can have, or it could take what those are sent.
+    """
+    tenant = "{{tag(tenant)}}"
+    consumers = [f"bridge-{queue}-{{{{subject()}}}}" for queue in ("kafka", "amqp")]
+    alerts = "$JS.API.CONSUMER.{}.ALERTS.{}"
+    return {
+        "pub": {
+            "allow": [
+                f"vitals.v1.{tenant}.*.*.*",
+                f"rejected.v1.*.{tenant}",
+                f"bridges.v1.{tenant}.*",
+                f"$JS.API.DIRECT.GET.BRIDGES.bridges.v1.{tenant}.*",
+                "$JS.API.DIRECT.GET.BRIDGES.bridges.origin.alerts",
+                *(alerts.format("CREATE", f"{name}.alerts.v1.{tenant}.>") for name in consumers),
+                *(alerts.format(act, name) for act in ("MSG.NEXT", "DELETE") for name in consumers),
+            ],
+            "deny": ["vitals.v1.*.*.control.*"],
+        },
+        "sub": {"allow": [_ANSWERS]},
+        **_OPEN,
+        "payload": 2 * MAX_PAYLOAD,
+    }
 
 
 def system_account() -> Claims:
@@ -99,8 +129,8 @@ def system_account() -> Claims:
     return {"type": "account", "limits": _ACCOUNT}
 
 
-def pipeline_account(signing: Mapping[str, str]) -> Claims:
-    """Returns the claims of the pipeline's account; `signing` are the public keys of its roles."""
+def pipeline_account(signing: Mapping[str, str], revoked: Mapping[str, int]) -> Claims:
+    """Returns the claims of the pipeline's account; arguments as of `tenant_account`."""
     return {
         "type": "account",
         "limits": {**_ACCOUNT, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1},
@@ -110,6 +140,7 @@ def pipeline_account(signing: Mapping[str, str]) -> Claims:
             {"name": "configuration", "subject": "config.v1.*.*.*", "type": "stream"},
         ],
         "signing_keys": _scoped(signing, pipeline_roles()),
+        "revocations": dict(revoked),
     }
 
 

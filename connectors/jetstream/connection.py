@@ -9,6 +9,7 @@ import nats
 from nats.aio.client import Client
 from nats.errors import NoServersError
 
+from connectors.identity.claims import ClaimsError, subject_of
 from dataflows._native import NatsOptions
 from dataflows.settings import NatsSettings
 
@@ -27,7 +28,22 @@ def native_options(settings: NatsSettings, name: str) -> NatsOptions:
         tls_ca=settings.tls_ca,
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
+        inbox_prefix=inbox_prefix(settings),
     )
+
+
+def inbox_prefix(settings: NatsSettings) -> str | None:
+    """Returns what the subjects of answers begin with: the identity's own name, which roles may hear and nobody else.
+
+    All of the pipeline's traffic to its programs goes to such subjects, whole streams of it. None where there is no
+    identity, and where the file cannot be read: then the client says so.
+    """
+    if settings.credentials is None:
+        return None
+    try:
+        return f"_INBOX.{subject_of(settings.credentials.read_text())}"
+    except (OSError, ClaimsError):
+        return None
 
 
 async def connect(settings: NatsSettings, name: str, *, on_lost: Callable[[], Awaitable[None]] | None = None) -> Client:
@@ -58,6 +74,8 @@ async def connect(settings: NatsSettings, name: str, *, on_lost: Callable[[], Aw
         "error_cb": on_error,
         "closed_cb": on_lost,
     }
+    if prefix := inbox_prefix(settings):
+        options["inbox_prefix"] = prefix
     if settings.credentials:
         options["user_credentials"] = str(settings.credentials)
     if settings.user:

@@ -16,6 +16,8 @@ from dataflows.settings import Settings
 LOG_TIME = "vitals.log_time"
 FENCE = "fence"
 """Root of the subjects `fence.<stream>.<writer>`: a stream that a flow writes holds the fences of its writers."""
+ORIGIN = "bridges.origin.alerts"
+"""Subject of the time (ns since 1970) when ALERTS was made."""
 PARTITIONS = "vitals.partitions"
 """Metadata of VITALS: what log time is, and into how many partitions the stream maps its subjects."""
 
@@ -101,7 +103,10 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
     audit = config(
         streams.audit, ["audit.v1.>"], max_age=streams.audit_max_age_h * 3600, deny_delete=True, deny_purge=True
     )
-    return [*([ticks] if ticking else []), vitals, alerts, rejected, spill, audit]
+    # The last message of a subject is where a bridge stands. No key-value bucket: one obeys Nats-Rollup, with which the
+    # bridge of one organisation could make those of others forget.
+    bridges = config(streams.bridges, ["bridges.v1.*.*", ORIGIN], max_msgs_per_subject=1, allow_direct=True)
+    return [*([ticks] if ticking else []), vitals, alerts, rejected, spill, audit, bridges]
 
 
 def ensure_streams(settings: Settings) -> StreamReport:
@@ -124,6 +129,7 @@ async def ensure_streams_async(settings: Settings) -> StreamReport:
         for wanted in stream_configs(settings):
             await _ensure(jetstream, wanted, report)
         await _schedule_ticks(jetstream, settings, report)
+        await _note_origin(jetstream, settings)
         return report
     finally:
         await connection.close()
@@ -174,6 +180,19 @@ def _comparable(config: StreamConfig) -> dict[str, object]:
         LOG_TIME: metadata.get(LOG_TIME),
         PARTITIONS: metadata.get(PARTITIONS),
     }
+
+
+async def _note_origin(jetstream: JetStreamContext, settings: Settings) -> None:
+    """Notes when ALERTS was made, for bridges, which may not ask: places in another stream of its name mean nothing."""
+    streams = settings.streams
+    created = (await jetstream.stream_info(streams.alerts)).created
+    origin = str(round(created.timestamp() * 1e6) * 1000 if created else 0).encode()
+    try:
+        if (await jetstream.get_last_msg(streams.bridges, ORIGIN)).data == origin:
+            return
+    except NotFoundError:
+        pass
+    await jetstream.publish(ORIGIN, origin)
 
 
 async def _schedule_ticks(jetstream: JetStreamContext, settings: Settings, report: StreamReport) -> None:

@@ -14,6 +14,9 @@ from dataflows._native import Messages, Validator
 from dataflows.contracts.frames import LOG_TIME_HEADER
 from dataflows.settings import Settings
 
+_TOKENS = 6
+"""Of a frame's subject."""
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -38,9 +41,14 @@ class Rejected:
     payload: bytes
 
     @property
+    def is_row(self) -> bool:
+        """Whether it is a row that the database refused; a bridge may call its messages what it likes."""
+        return self.reason == REASON and "." not in self.subject
+
+    @property
     def again(self) -> str:
         """Subject on which it is driven again."""
-        if self.reason == REASON:
+        if self.is_row:
             return f"spill.v1.{self.subject}"
         # As it is stored, vp.<n>.<tenant>..., or as it was published.
         tokens = self.subject.split(".")
@@ -50,23 +58,34 @@ class Rejected:
 def from_message(message: Msg, seq: int) -> Rejected:
     """Returns a message of REJECTED with what its headers say."""
     headers = message.headers or {}
+    _, _, reason, *tenant = message.subject.split(".")
+    subject = headers.get("Vitals-Subject", headers.get("Vitals-Table", ""))
     return Rejected(
         seq,
-        headers.get("Vitals-Reason", message.subject.rpartition(".")[2]),
+        reason,
         headers.get("Vitals-Detail", ""),
-        headers.get("Vitals-Subject", headers.get("Vitals-Table", "")),
+        _within(tenant[0], subject) if tenant else subject,
         int(headers.get("Vitals-Log-Seq", 0)),
         int(headers.get("Vitals-Log-Time", 0)),
         message.data,
     )
 
 
+def _within(tenant: str, subject: str) -> str:
+    """The subject of a bridge's reject, which is a frame's of its own organisation whatever its headers say."""
+    tokens = subject.split(".")
+    own = len(tokens) == _TOKENS and tokens[:3] == ["vitals", "v1", tenant] and tokens[4] != "control"
+    return subject if own else f"vitals.v1.{tenant}.unknown.bridge.unknown"
+
+
 async def rejected(client: Client, settings: Settings, reason: str = "*") -> AsyncIterator[Rejected]:
     """Yields what REJECTED holds, of one reason or of all."""
     stream = settings.streams.rejected
     state = (await client.jetstream().stream_info(stream)).state
-    async for message in messages(client, stream, state.first_seq, state.last_seq, f"rejected.v1.{reason}"):
-        yield from_message(message, message.metadata.sequence.stream)
+    async for message in messages(client, stream, state.first_seq, state.last_seq, "rejected.v1.>"):
+        found = from_message(message, message.metadata.sequence.stream)
+        if reason in {"*", found.reason}:
+            yield found
 
 
 async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
@@ -83,10 +102,10 @@ async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
 
 def still_refused(found: Rejected, rules: Validator, now_ns: int) -> str:
     """Returns why the validator would refuse it now; "" when it would pass."""
-    if found.reason == REASON:
+    if found.is_row:
         return ""
     tokens = found.subject.split(".")
-    key = f"{tokens[2]}/{tokens[3]}" if len(tokens) == 6 else "main/unknown"
+    key = f"{tokens[2]}/{tokens[3]}" if len(tokens) == _TOKENS else "main/unknown"
     log_ns = max(found.log_ns, now_ns)
     _, refused = rules.check(key, Messages.build([(found.subject.encode(), found.log_seq, log_ns, found.payload)]))
     return "; ".join(f"{reject.reason}: {reject.detail}" for reject in refused)

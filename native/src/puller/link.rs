@@ -31,6 +31,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Name of this connection in the server's monitoring.
     pub name: String,
+    /// What the subjects of answers to this connection begin with; the library's own when absent.
+    pub inbox_prefix: Option<String>,
 }
 
 /// The first failure of a connection or of a consumer; later ones are its consequences.
@@ -90,6 +92,9 @@ impl Link {
         }
         if let Some(user) = &options.user {
             connect = connect.user_and_password(user.clone(), options.password.clone().unwrap_or_default());
+        }
+        if let Some(prefix) = &options.inbox_prefix {
+            connect = connect.custom_inbox_prefix(prefix.as_str());
         }
         if let Some(ca) = &options.tls_ca {
             connect = connect.add_root_certificates(ca.clone()).require_tls(true);

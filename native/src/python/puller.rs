@@ -59,7 +59,7 @@ pub struct NatsOptions(Options);
 #[pymethods]
 impl NatsOptions {
     #[new]
-    #[pyo3(signature = (url, *, name="vitals", timeout_s=5.0, credentials=None, user=None, password=None, tls_ca=None, tls_cert=None, tls_key=None))]
+    #[pyo3(signature = (url, *, name="vitals", timeout_s=5.0, credentials=None, user=None, password=None, tls_ca=None, tls_cert=None, tls_key=None, inbox_prefix=None))]
     #[allow(clippy::too_many_arguments)] // the settings of a connection, by keyword
     fn new(
         url: String,
@@ -71,10 +71,11 @@ impl NatsOptions {
         tls_ca: Option<PathBuf>,
         tls_cert: Option<PathBuf>,
         tls_key: Option<PathBuf>,
+        inbox_prefix: Option<String>,
     ) -> PyResult<Self> {
         let timeout = seconds("timeout_s", timeout_s)?;
         let name = name.to_owned();
-        Ok(Self(Options { url, credentials, user, password, tls_ca, tls_cert, tls_key, timeout, name }))
+        Ok(Self(Options { url, credentials, user, password, tls_ca, tls_cert, tls_key, timeout, name, inbox_prefix }))
     }
 }
 

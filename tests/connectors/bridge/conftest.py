@@ -67,7 +67,7 @@ class Log:
 
     def forget_positions(self):
         async def act(client):
-            await client.jetstream().delete_key_value("BRIDGE")
+            await client.jetstream().purge_stream("BRIDGES", subject="bridges.v1.>")
 
         self._run(act)
 

@@ -12,7 +12,7 @@ from tests.waiting import until
 
 
 def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked, tmp_path):
-    issued = authority_of(locked.settings).issue_model("model-risk", days=1)
+    issued = authority_of(locked.settings).issue_service("model", "risk", {"device": "model-risk"}, days=1)
     file = tmp_path / "model-risk.creds"
     write_secret(file, credentials_file(issued.token, issued.seed))
     nats = locked.settings.nats.model_copy(update={"credentials": file, "ack_timeout_s": 1.0})

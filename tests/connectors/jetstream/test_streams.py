@@ -19,7 +19,7 @@ def tick_counts(admin, partitions):
 def test_setting_up_twice_changes_nothing(nats_server, admin):
     settings = nats_server.settings(partitions=8)
     first = ensure_streams(settings)
-    assert first.created == ["TICKS", "VITALS", "ALERTS", "REJECTED", "SPILL", "AUDIT"]
+    assert first.created == ["TICKS", "VITALS", "ALERTS", "REJECTED", "SPILL", "AUDIT", "BRIDGES"]
     assert len(first.scheduled) == 8
     second = ensure_streams(settings)
     assert (second.created, second.scheduled, second.differences) == ([], [], [])
