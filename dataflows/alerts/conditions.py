@@ -16,6 +16,10 @@ from dataflows.alerts.rules import Bounds, Rule
 
 MAX_POINTS = 32
 """Readings that rise and fall can look back on. Weights come once a day; of a faster series the oldest go first."""
+MAX_WINDOWS = 4
+"""Places of which rise and fall are measured: two rules on two scales. A further one takes the place of the oldest."""
+MAX_LATE = 16
+"""Conditions in late readings that are followed at once."""
 
 
 class Condition(msgspec.Struct, array_like=True):
@@ -28,7 +32,10 @@ class Condition(msgspec.Struct, array_like=True):
         if rule.measure == "value":
             return reading.value, reading.ts_ns
         sign = 1.0 if rule.measure == "rise" else -1.0
-        window = self.windows.setdefault(rule.place(reading.device, reading.signal, reading.code), [])
+        place = rule.place(reading.device, reading.signal, reading.code)
+        if place not in self.windows and len(self.windows) >= MAX_WINDOWS:
+            del self.windows[min(self.windows, key=lambda one: (self.windows[one][-1][0], one))]
+        window = self.windows.setdefault(place, [])
         oldest_ns = reading.ts_ns - round(rule.within_s * SECOND_NS)
         kept = [point for point in window if oldest_ns <= point[0] <= reading.ts_ns]
         # A point that is no extreme for any later reading can go: the list stays in the order of time and of value.
@@ -127,8 +134,8 @@ class LateConditions(msgspec.Struct, array_like=True):
             found = _finding(rule, bounds, reading, value, reading.ts_ns, raised=False, severe=False)
         else:
             if episode is None or reading.ts_ns < episode.onset_ns:
-                if len(self.episodes) >= MAX_POINTS:
-                    self.episodes.pop(min(self.episodes))
+                if place not in self.episodes and len(self.episodes) >= MAX_LATE:
+                    del self.episodes[min(self.episodes, key=lambda one: (self.episodes[one].onset_ns, one))]
                 episode = self.episodes[place] = LateEpisode(reading.ts_ns)
             if episode.recorded or reading.ts_ns - episode.onset_ns < bounds.delay_s * SECOND_NS:
                 return None

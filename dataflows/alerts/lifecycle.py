@@ -4,6 +4,7 @@ The state is a function of the log alone. `dataflows.monitor.judge` calls it, wi
 before each event. What can happen to one alert is in `episode.py`; here is which alert it happens to, and when.
 """
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -250,5 +251,8 @@ class Lifecycle(msgspec.Struct, array_like=True):
 
 
 def _carried(episode: Episode, found: Finding) -> Finding:
-    """The finding with the onset of its alert: the identity stays."""
-    return msgspec.structs.replace(found, onset=episode.last.onset, onset_ns=episode.last.onset_ns)
+    """The finding with the onset of its alert: the identity stays. What ends without a number keeps the last one."""
+    last = episode.last
+    value = last.value if math.isnan(found.value) else found.value
+    limit = last.limit if math.isnan(found.limit) else found.limit
+    return msgspec.structs.replace(found, onset=last.onset, onset_ns=last.onset_ns, value=value, limit=limit)

@@ -32,7 +32,7 @@ from dataflows.alerts.limits import Limits, View
 from dataflows.alerts.rules import BUILTIN, Bounds, Rule, RuleSet
 from dataflows.scores.scorers import Scores
 
-_VERSION = 2
+_VERSION = 3
 Verdict = Alert | TableRow
 """What the judge answers with: a transition for people and programs, or a row for the record."""
 Event = Detection | Finding | Command | RecordedCommand | Reading | RecordedReading | Answers | RecordedAnswers
@@ -236,7 +236,7 @@ class Judge:
     # --- snapshots -----------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
-        """Version and state; at most 16 KiB without scores (tests/dataflows/test_judge.py)."""
+        """Version and state: at most 16 KiB of scores and 24 KiB of the rest (tests/dataflows/test_state_size.py)."""
         self._state.scorers = {name: scorer.state() for name, scorer in self._scorers.items()}
         return struct.pack("<H", _VERSION) + msgspec.msgpack.encode(self._state)
 

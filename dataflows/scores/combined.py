@@ -18,6 +18,8 @@ SEVERAL_RULE = "several_trends"
 SEVERAL = 2
 NEWS2_RULE = "news2_with_trend"
 _NEWS2 = "news2_medium"
+NEWS2_LIMIT = 5.0
+"""The publication's limit of `news2_medium`, where neither profile nor command says another."""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -76,7 +78,7 @@ class Combined(Kept[_State]):
             state.news2 is not None and bool(signals),
             anchor,
             value=0.0 if state.news2 is None else state.news2,
-            limit=5.0,
+            limit=context.overrides.get(_NEWS2, NEWS2_LIMIT),
             code="news2",
             details=details,
         )

@@ -33,8 +33,8 @@ before would raise alerts for a state that the patient was never in."""
 
 class _State(msgspec.Struct, array_like=True):
     series: dict[str, Series] = {}
-    hours: list[tuple[int, dict[str, int]]] = []
-    """Hour number and the points at its end."""
+    hours: list[tuple[int, list[int | None]]] = []
+    """Hour number and the points at its end, in the table's order; None where a parameter is missing."""
     changed: Anchor | None = None
     """Last reading of a message in which something changed; it is judged when the message is over."""
     said: list[Any] = []
@@ -198,9 +198,11 @@ class EarlyWarning:
         """Points gained on the lowest of the last hours, over the parameters that both have."""
         hour = log_ns // _HOUR_NS
         hours = [one for one in self._state.hours if hour - RISE_HOURS <= one[0] < hour]
-        self._state.hours = [*hours, (hour, held.points)]
+        now = [held.points.get(one.name) for one in self.table.parameters]
+        self._state.hours = [*hours, (hour, now)]
         gains = [
-            sum(points - before[name] for name, points in held.points.items() if name in before) for _, before in hours
+            sum(new - old for new, old in zip(now, before, strict=True) if new is not None and old is not None)
+            for _, before in hours
         ]
         return max(0, *gains) if gains else 0
 

@@ -1,5 +1,6 @@
 """Findings of a scorer: where each came from, and which conditions of the patient hold."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -37,50 +38,39 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Episode(msgspec.Struct, array_like=True):
-    """A condition that holds: the message that began it, and what was said last."""
+    """A condition that holds: which source began it, and what was said last."""
 
-    anchor: Anchor
+    source: int
     onset_ns: int
     value: float
     severe: bool = False
 
-    def finding(
-        self, rule: str, holds: bool, anchor: Anchor, *, code: str, limit: float, details: dict[str, Any] | None
-    ) -> Finding:
-        """What is told now: of the device and onset that began it, decided by `anchor`."""
-        return Finding(
-            rule=rule,
-            raised=holds,
-            device=self.anchor.device,
-            boot=self.anchor.boot,
-            signal=self.anchor.signal,
-            seq=anchor.seq,
-            code=code,
-            onset=self.onset_ns,
-            onset_ns=self.onset_ns,
-            value=self.value,
-            limit=limit,
-            evidence_ns=(self.onset_ns, max(self.onset_ns, anchor.ts_ns)),
-            sample_ns=anchor.ts_ns,
-            log_seq=anchor.log_seq,
-            log_ns=anchor.log_ns,
-            severe=self.severe,
-            details=details,
-        )
-
 
 class Episodes(msgspec.Struct, array_like=True):
-    """The conditions of one scorer that hold, by rule (and device where a rule is a device's).
+    """The conditions of one scorer (or one device of it) that hold, by rule.
 
     A condition is told when it begins, when its value changes, and when it ends. All findings of an episode carry the
     device and the onset of its beginning, so that they belong to one alert whatever sensor decided.
+
+    Attributes:
+        standing: What holds.
+        sources: Device, boot and signal that began some of it: once each, because names are long.
     """
 
     standing: dict[str, Episode] = {}
+    sources: list[tuple[str, int, str]] = []
 
-    def holds(self, rule: str, place: str = "") -> bool:
+    def holds(self, rule: str) -> bool:
         """Whether the condition holds."""
-        return f"{rule}/{place}" in self.standing
+        return rule in self.standing
+
+    def end_all(self, anchor: Anchor, code: str) -> list[Finding]:
+        """Ends what holds: nobody follows its source any more."""
+        return [
+            finding
+            for rule, one in sorted(self.standing.items())
+            for finding in self.tell(rule, holds=False, anchor=anchor, value=one.value, limit=math.nan, code=code)
+        ]
 
     def tell(
         self,
@@ -91,7 +81,6 @@ class Episodes(msgspec.Struct, array_like=True):
         value: float,
         limit: float,
         code: str,
-        place: str = "",
         onset_ns: int | None = None,
         severe: bool = False,
         details: dict[str, Any] | None = None,
@@ -105,22 +94,54 @@ class Episodes(msgspec.Struct, array_like=True):
             value: What was measured or scored.
             limit: What it was compared with.
             code: Code of the observation, or name of the score or instrument.
-            place: Device, where several may be in the condition at once.
             onset_ns: Event time of the beginning, where it lies before the deciding message.
             severe: The condition is at the rule's severe level.
             details: Particulars for people.
         """
-        key = f"{rule}/{place}"
-        episode = self.standing.get(key)
+        episode = self.standing.get(rule)
         if episode is None:
             if not holds:
                 return []
             begun = anchor.ts_ns if onset_ns is None else onset_ns
-            episode = self.standing[key] = Episode(anchor, begun, float(value), severe)
-        elif not holds:
-            del self.standing[key]
-        elif episode.value == value and episode.severe == severe:
+            episode = self.standing[rule] = Episode(self._source(anchor), begun, float(value), severe)
+        elif holds and episode.value == value and episode.severe == severe:
             return []
         # As a float, also where points were counted: a snapshot of what was restored is the same bytes.
         episode.value, episode.severe = float(value), severe
-        return [episode.finding(rule, holds, anchor, code=code, limit=float(limit), details=details)]
+        device, boot, signal = self.sources[episode.source]
+        if not holds:
+            del self.standing[rule]
+            self._forget_sources()
+        return [
+            Finding(
+                rule=rule,
+                raised=holds,
+                device=device,
+                boot=boot,
+                signal=signal,
+                seq=anchor.seq,
+                code=code,
+                onset=episode.onset_ns,
+                onset_ns=episode.onset_ns,
+                value=episode.value,
+                limit=float(limit),
+                evidence_ns=(episode.onset_ns, max(episode.onset_ns, anchor.ts_ns)),
+                sample_ns=anchor.ts_ns,
+                log_seq=anchor.log_seq,
+                log_ns=anchor.log_ns,
+                severe=severe,
+                details=details,
+            )
+        ]
+
+    def _source(self, anchor: Anchor) -> int:
+        source = (anchor.device, anchor.boot, anchor.signal)
+        if source not in self.sources:
+            self.sources.append(source)
+        return self.sources.index(source)
+
+    def _forget_sources(self) -> None:
+        used = sorted({one.source for one in self.standing.values()})
+        self.sources = [self.sources[place] for place in used]
+        for one in self.standing.values():
+            one.source = used.index(one.source)

@@ -21,8 +21,9 @@ from dataflows.scores.kept import Kept
 from dataflows.scores.rows import score_row
 
 _MINUTE_NS = 60_000_000_000
-_DEVICES = 4
-"""Devices that are followed; a fifth takes the place of the one that is silent longest."""
+_DEVICES = 3
+"""Devices that are followed: a sensor, the one before it, a meter. A fourth takes the place of the one that is silent
+longest, and what stood on that one ends."""
 _SUMMARY_DELAY_NS = 60 * _MINUTE_NS
 """Daily figures are written an hour after midnight (UTC), when the last readings of the day have come."""
 
@@ -75,11 +76,11 @@ class _Device(msgspec.Struct, array_like=True):
     days: list[Day] = []
     unwritten: list[int] = []
     """Days whose figures changed since they were written."""
+    episodes: Episodes = msgspec.field(default_factory=Episodes)
 
 
 class _State(msgspec.Struct, array_like=True):
     devices: dict[str, _Device] = {}
-    episodes: Episodes = msgspec.field(default_factory=Episodes)
     armed: Anchor | None = None
     due_ns: int = 0
 
@@ -96,14 +97,16 @@ class GlucoseMonitor(Kept[_State]):
         """Takes a reading; others than of glucose lead to nothing."""
         if reading.code != "glucose" or reading.value != reading.value or reading.status & LEAD_OFF:
             return []
-        device, mg_dl = self._device(reading.device), whole_mg_dl(reading.value)
-        anchor = Anchor.of(reading)
+        anchor, mg_dl = Anchor.of(reading), whole_mg_dl(reading.value)
+        replaced = self._make_room(anchor, context)
+        device = self._state.devices.setdefault(anchor.device, _Device())
         self._count(device, anchor, mg_dl)
         if not usable(reading) or reading.ts_ns <= device.last_ns:
-            return []
+            return replaced
         device.last_ns = reading.ts_ns
         device.rate.push(reading.ts_ns, mg_dl)
-        return [*self._levels(device, anchor, mg_dl, context), *self._motion(device, anchor, mg_dl, context)]
+        found = [*self._levels(device, anchor, mg_dl, context), *self._motion(device, anchor, mg_dl, context)]
+        return [*replaced, *found]
 
     def on_answers(self, answers: AnyAnswers, context: Context) -> Sequence[Outcome]:
         """Questionnaires have no part in it."""
@@ -131,13 +134,15 @@ class GlucoseMonitor(Kept[_State]):
             self._state.armed = None
         return written
 
-    def _device(self, name: str) -> _Device:
+    def _make_room(self, anchor: Anchor, context: Context) -> list[Outcome]:
+        """A further device is followed instead of the one that is silent longest: its figures and alerts end here."""
         devices = self._state.devices
-        if name not in devices:
-            if len(devices) == _DEVICES:
-                del devices[min(devices, key=lambda one: devices[one].last_ns)]
-            devices[name] = _Device()
-        return devices[name]
+        if anchor.device in devices or len(devices) < _DEVICES:
+            return []
+        name = min(devices, key=lambda one: devices[one].last_ns)
+        gone = devices.pop(name)
+        figures = [row for number in gone.unwritten for row in _summaries(name, gone.days, number, anchor, context)]
+        return [*figures, *gone.episodes.end_all(anchor, "glucose")]
 
     def _count(self, device: _Device, anchor: Anchor, mg_dl: int) -> None:
         number = anchor.ts_ns // DAY_NS
@@ -163,45 +168,10 @@ class GlucoseMonitor(Kept[_State]):
             event = run.push(anchor.ts_ns, mg_dl, beyond=one.beyond(mg_dl, limit), span_ns=span_ns)
             if event is None:
                 continue
-            outcomes += self._event(one, event, anchor, limit, context)
+            outcomes += _event(device, one, event, anchor, limit=limit, context=context)
             if one.rule == LEVEL_2_RULE:
-                outcomes += self._prolonged(event, anchor, context)
+                outcomes += _prolonged(device, event, anchor, context)
         return outcomes
-
-    def _event(self, one: LevelRule, event: Excursion, anchor: Anchor, limit: float, context: Context) -> list[Outcome]:
-        minutes = event.duration_ns / _MINUTE_NS
-        outcomes: list[Outcome] = [
-            *self._state.episodes.tell(
-                one.rule,
-                not event.over,
-                anchor,
-                value=float(event.extreme),
-                limit=limit,
-                code="glucose",
-                place=anchor.device,
-                onset_ns=event.start_ns,
-                details={"extreme_mg_dl": event.extreme, "minutes": round(minutes, 1)},
-            )
-        ]
-        if event.over and not one.at_once:
-            particulars = {"extreme_mg_dl": event.extreme, "start_ns": event.start_ns, "end_ns": event.end_ns}
-            outcomes.append(score_row(one.rule, minutes, anchor, context, parts=particulars, device=anchor.device))
-        return outcomes
-
-    def _prolonged(self, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
-        limit = context.overrides.get("glucose_hypo_prolonged", PROLONGED_MIN)
-        minutes = (event.span_ns + JITTER_NS) / _MINUTE_NS
-        return self._state.episodes.tell(
-            "glucose_hypo_prolonged",
-            minutes >= limit and not event.over,
-            anchor,
-            value=max(limit, float(minutes // 60 * 60)),  # told again each hour
-            limit=limit,
-            code="glucose",
-            place=anchor.device,
-            onset_ns=event.start_ns,
-            details={"extreme_mg_dl": event.extreme},
-        )
 
     def _motion(self, device: _Device, anchor: Anchor, mg_dl: int, context: Context) -> list[Finding]:
         slope, forecast = device.rate.mg_dl_min, device.rate.forecast()
@@ -209,15 +179,23 @@ class GlucoseMonitor(Kept[_State]):
             return []
         details = {"mg_dl_min": round(slope, 2), "arrow": arrow(slope), "mg_dl": mg_dl, "horizon_min": HORIZON_MIN}
         low = context.overrides.get("glucose_predicted_low", PREDICTED_LOW)
-        stands = self._state.episodes.holds("glucose_predicted_low", anchor.device)
+        stands = device.episodes.holds("glucose_predicted_low")
         comes = forecast <= (PREDICTED_CLEAR if stands else low) and level(mg_dl) != Level.VERY_LOW
-        found = self._tell_worst(
-            "glucose_predicted_low", comes, anchor, value=float(round(forecast)), limit=low, sign=-1, details=details
+        found = _tell_worst(
+            device,
+            "glucose_predicted_low",
+            comes,
+            anchor,
+            value=float(round(forecast)),
+            limit=low,
+            sign=-1,
+            details=details,
         )
         for rule, sign in (("glucose_falling_fast", -1), ("glucose_rising_fast", 1)):
             limit = context.overrides.get(rule, FAST_MG_DL_MIN)
-            bound = limit - (FAST_MG_DL_MIN - FAST_CLEAR) * self._state.episodes.holds(rule, anchor.device)
-            found += self._tell_worst(
+            bound = limit - (FAST_MG_DL_MIN - FAST_CLEAR) * device.episodes.holds(rule)
+            found += _tell_worst(
+                device,
                 rule,
                 slope * sign > bound,
                 anchor,
@@ -228,16 +206,60 @@ class GlucoseMonitor(Kept[_State]):
             )
         return found
 
-    def _tell_worst(
-        self, rule: str, holds: bool, anchor: Anchor, *, value: float, limit: float, sign: int, details: dict[str, Any]
-    ) -> list[Finding]:
-        """Tells of a condition again only when its value gets worse (`sign` says which way)."""
-        episode = self._state.episodes.standing.get(f"{rule}/{anchor.device}")
-        if holds and episode is not None and value * sign < episode.value * sign:
-            value = episode.value
-        return self._state.episodes.tell(
-            rule, holds, anchor, value=value, limit=limit, code="glucose", place=anchor.device, details=details
+
+def _event(
+    device: _Device, one: LevelRule, event: Excursion, anchor: Anchor, *, limit: float, context: Context
+) -> list[Outcome]:
+    minutes = event.duration_ns / _MINUTE_NS
+    outcomes: list[Outcome] = [
+        *device.episodes.tell(
+            one.rule,
+            not event.over,
+            anchor,
+            value=float(event.extreme),
+            limit=limit,
+            code="glucose",
+            onset_ns=event.start_ns,
+            details={"extreme_mg_dl": event.extreme, "minutes": round(minutes, 1)},
         )
+    ]
+    if event.over and not one.at_once:
+        particulars = {"extreme_mg_dl": event.extreme, "start_ns": event.start_ns, "end_ns": event.end_ns}
+        outcomes.append(score_row(one.rule, minutes, anchor, context, parts=particulars, device=anchor.device))
+    return outcomes
+
+
+def _prolonged(device: _Device, event: Excursion, anchor: Anchor, context: Context) -> list[Finding]:
+    limit = context.overrides.get("glucose_hypo_prolonged", PROLONGED_MIN)
+    minutes = (event.span_ns + JITTER_NS) / _MINUTE_NS
+    return device.episodes.tell(
+        "glucose_hypo_prolonged",
+        minutes >= limit and not event.over,
+        anchor,
+        value=max(limit, float(minutes // 60 * 60)),  # told again each hour
+        limit=limit,
+        code="glucose",
+        onset_ns=event.start_ns,
+        details={"extreme_mg_dl": event.extreme},
+    )
+
+
+def _tell_worst(
+    device: _Device,
+    rule: str,
+    holds: bool,
+    anchor: Anchor,
+    *,
+    value: float,
+    limit: float,
+    sign: int,
+    details: dict[str, Any],
+) -> list[Finding]:
+    """Tells of a condition again only when its value gets worse (`sign` says which way)."""
+    episode = device.episodes.standing.get(rule)
+    if holds and episode is not None and value * sign < episode.value * sign:
+        value = episode.value
+    return device.episodes.tell(rule, holds, anchor, value=value, limit=limit, code="glucose", details=details)
 
 
 def _summaries(device: str, days: list[Day], number: int, anchor: Anchor, context: Context) -> list[TableRow]:

@@ -29,7 +29,7 @@ class Day(msgspec.Struct, array_like=True):
         squares: Sum of squares.
         levels: Readings per consensus range, very low to very high.
         tight: Readings from 70 to 140 mg/dL.
-        quarters: For each hour, its quarters with a reading as four bits.
+        quarters: Quarters of an hour with a reading, 32 bits each.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Day(msgspec.Struct, array_like=True):
     squares: int = 0
     levels: list[int] = msgspec.field(default_factory=lambda: [0] * 5)
     tight: int = 0
-    quarters: list[int] = msgspec.field(default_factory=lambda: [0] * 24)
+    quarters: list[int] = msgspec.field(default_factory=lambda: [0] * 3)
 
     def push(self, ts_ns: int, mg_dl: int) -> None:
         """Takes a reading of this day, at any place in the order."""
@@ -47,13 +47,13 @@ class Day(msgspec.Struct, array_like=True):
         self.squares += mg_dl * mg_dl
         self.levels[level(mg_dl)] += 1
         self.tight += 70 <= mg_dl <= 140
-        hour, quarter = divmod(ts_ns % DAY_NS // _QUARTER_NS, 4)
-        self.quarters[hour] |= 1 << quarter
+        word, bit = divmod(ts_ns % DAY_NS // _QUARTER_NS, 32)
+        self.quarters[word] |= 1 << bit
 
     @property
     def covered(self) -> int:
         """Quarters of an hour with a reading."""
-        return sum(hour.bit_count() for hour in self.quarters)
+        return sum(word.bit_count() for word in self.quarters)
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,10 +17,12 @@ from dataflows.scores.kept import Kept
 from dataflows.scores.rows import score_row
 
 _HOUR_NS = 3_600_000_000_000
-_DAY_NS = 24 * _HOUR_NS
+_SECOND_NS = 1_000_000_000
+_DAY_S = 86_400
 _LEAST_ANSWERS = 3
 """Earlier answers before there is a median to rise over."""
-_MOST_ANSWERS = 60
+_MOST_ANSWERS = 24
+"""Totals that are remembered: three a day for a week."""
 GRACE = 0.25
 """Part of the interval by which an answer may be late before it counts as missed."""
 DYSPNOEA = "borg_cr10"
@@ -31,7 +33,7 @@ COMBINED_FALL = 3.0
 
 
 class _Track(msgspec.Struct, array_like=True):
-    """Answers to one instrument: (event time, total) of the last ones, and when the next is due."""
+    """Answers to one instrument: (event time in s, total) of the last ones, and when the next is due."""
 
     anchor: Anchor
     totals: list[tuple[int, float]] = []
@@ -123,13 +125,13 @@ class Questionnaires(Kept[_State]):
         self, instrument: Instrument, track: _Track, anchor: Anchor, result: Result
     ) -> tuple[float | None, float | None]:
         """Rise over the own median and that median; remembers the total."""
-        since_ns = anchor.ts_ns - instrument.median_d * _DAY_NS
-        earlier = [total for ts_ns, total in track.totals if since_ns <= ts_ns < anchor.ts_ns]
+        now_s = anchor.ts_ns // _SECOND_NS
+        earlier = [total for at_s, total in track.totals if now_s - instrument.median_d * _DAY_S <= at_s < now_s]
         usual = median(earlier) if len(earlier) >= _LEAST_ANSWERS else None
         if result.total is None:
             return None, usual
         rise = 0.0 if usual is None else result.total - usual
-        track.totals = sorted([*track.totals, (anchor.ts_ns, result.total)])[-_MOST_ANSWERS:]
+        track.totals = sorted([*track.totals, (now_s, result.total)])[-_MOST_ANSWERS:]
         return rise, usual
 
     def _answered(self, instrument: Instrument, track: _Track, anchor: Anchor, context: Context) -> list[Finding]:
@@ -166,7 +168,7 @@ class Questionnaires(Kept[_State]):
         if fall is None:
             return []
         limit = context.overrides.get(COMBINED_RULE, COMBINED_FALL)
-        stands = self._state.episodes.standing.get(f"{COMBINED_RULE}/")
+        stands = self._state.episodes.standing.get(COMBINED_RULE)
         recent = stands is not None or anchor.log_ns - answered.log_ns <= _HOUR_NS
         holds = self._state.rise >= COMBINED_RISE and fall >= limit and recent
         return self._state.episodes.tell(

@@ -96,7 +96,6 @@ class _Track(msgspec.Struct, array_like=True):
     """State of one signal: the open slot, the window, the baseline, the charts."""
 
     slot: int
-    anchor: Anchor
     part: int = -1
     values: list[float] = []
     window: list[tuple[int, float]] = []
@@ -131,14 +130,13 @@ class Trends(Kept[_State]):
         slot, within = divmod(min(reading.ts_ns, reading.log_ns), slot_ns)
         track = self._state.tracks.get(signal.code)
         if track is None:
-            track = self._state.tracks[signal.code] = _Track(slot, Anchor.of(reading))
+            track = self._state.tracks[signal.code] = _Track(slot)
         if slot < track.slot:
             return []
         outcomes: list[Outcome] = []
         if slot > track.slot:
-            anchor = Anchor.of(reading)
-            outcomes = self._close(signal, track, anchor, context)
-            track.slot, track.part, track.values, track.anchor = slot, -1, [], anchor
+            outcomes = self._close(signal, track, Anchor.of(reading), context)
+            track.slot, track.part, track.values = slot, -1, []
         part = within * _PARTS // slot_ns
         if part > track.part:
             track.part = part
@@ -180,7 +178,7 @@ class Trends(Kept[_State]):
         self, signal: Signal, track: _Track, slope: Slope | None, anchor: Anchor, context: Context
     ) -> list[Finding]:
         rule = f"{signal.code}_trend"
-        stands = self._state.episodes.standing.get(f"{rule}/")
+        stands = self._state.episodes.standing.get(rule)
         if slope is None:
             return []
         limit = context.overrides.get(rule, signal.change)
@@ -212,7 +210,7 @@ class Trends(Kept[_State]):
         self, signal: Signal, track: _Track, usual: tuple[float, float] | None, anchor: Anchor, context: Context
     ) -> list[Finding]:
         rule = f"{signal.code}_shift"
-        stands = self._state.episodes.standing.get(f"{rule}/")
+        stands = self._state.episodes.standing.get(rule)
         if usual is None:
             return []
         centre, spread = usual

@@ -274,15 +274,3 @@ def test_too_many_places_forget_what_is_over_first():
     assert "old" not in story.judge.snapshot().decode(errors="replace")
     cleared = [alert for alert in story.alerts if alert.reason == "too_many"]
     assert [alert.device for alert in cleared] == [f"d{n}" for n in range(8)]
-
-
-def test_the_snapshot_stays_within_its_budget():
-    story = Story()
-    for n in range(40):
-        story.tell(finding(n, device=f"device-{n}".ljust(64, "x")))
-        story.tell(command(n + 0.1, "threshold", rule="hr_high", limit=140 + n / 10, clear=120, delay_s=30))
-    for n in range(70):
-        story.tell(command(50 + n, "note", text="x"))
-    for n in range(100):
-        story.tell(reading(200 + n, "weight", 70 + n / 100), reading(200 + n, "sbp", 95, stored=True, device=f"s{n}"))
-    assert len(story.judge.snapshot()) <= 16 * 1024

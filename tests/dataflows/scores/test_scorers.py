@@ -14,7 +14,6 @@ from dataflows.scores.table import load
 from dataflows.scores.trends import Trends
 from tests.dataflows.scores.feed import (
     HOUR_NS,
-    MINUTE_NS,
     SECOND_NS,
     START_NS,
     Answers,
@@ -75,20 +74,6 @@ def test_restarts_change_nothing(events, cuts):
     until_ns = events[-1].log_ns + 40 * HOUR_NS
     whole = feed(Scores(), events, until_ns=until_ns)
     assert split_feed(Scores, Scores.from_state, events, cuts=cuts, until_ns=until_ns) == whole
-
-
-def test_the_state_of_two_busy_days_is_small():
-    scores = Scores()
-    events = [
-        Reading(code, value + (at * 7919 + index) % 7, ts_ns=START_NS + at * MINUTE_NS)
-        for at in range(48 * 60)
-        for index, (code, value) in enumerate(USUAL.items())
-        if code not in ("sbp", "temp", "o2_flow") or at % 30 == 0
-    ]
-    for day in range(60):
-        events.append(Answers("borg_cr10", [("item_1", 1.0)], ts_ns=START_NS + day * 48 * MINUTE_NS))
-    feed(scores, sorted(events, key=lambda one: one.ts_ns))
-    assert len(msgspec.msgpack.encode(scores.state())) < 12 * 1024
 
 
 def test_a_score_that_an_older_program_did_not_have_begins_anew():
