@@ -46,7 +46,7 @@ class Network:
         return x @ self.last + self.last_bias
 
 
-BEAT = Network("BEAT", (34, 16, 8, 1))
+BEAT = Network("BEAT", (38, 16, 8, 1))
 QUALITY = Network("QUALITY", (8, 6, 4, 1))
 
 
@@ -244,6 +244,38 @@ def last8() -> deque[float]:
 
 
 @dataclass
+class Pulse:
+    """The rhythm of the beats beyond doubt."""
+
+    beat: int = 0
+    rr: float = 0.0
+    spread: float = 0.0
+
+    def features(self, index: int, since_beat: float, t: Timing) -> list[float]:
+        """Distance from the nearest due beat, intervals since the last sure one, irregularity, time since any beat."""
+        if self.rr <= 0.0:
+            return [0.25, 10.0, 0.5, 1.0]
+        elapsed = (index - self.beat) / t.rate / self.rr
+        due = max(np.floor(elapsed + 0.5), 1.0)
+        return [
+            min(abs(elapsed - due), 1.0) if elapsed < 10.0 else 0.25,
+            min(elapsed, 10.0),
+            min(self.spread / self.rr, 0.5),
+            min(since_beat / self.rr, 3.0),
+        ]
+
+    def follow(self, index: int, previous: int | None, interval: float | None) -> None:
+        """Takes a sure beat; its interval counts if the beat before was sure, too."""
+        if interval is not None and previous == self.beat:
+            if self.rr > 0.0:
+                self.spread += 0.125 * (abs(interval - self.rr) - self.spread)
+                self.rr += 0.125 * (interval - self.rr)
+            else:
+                self.rr, self.spread = interval, 0.25 * interval
+        self.beat = index
+
+
+@dataclass
 class History:
     """What the decisions remember."""
 
@@ -257,6 +289,7 @@ class History:
     templates: Bank = field(default_factory=lambda: Bank(4))
     rejected_templates: Bank = field(default_factory=lambda: Bank(2))
     trusted: dict[str, Any] | None = None
+    pulse: Pulse = field(default_factory=Pulse)
     recent: deque[tuple[int, float, bool]] = field(default_factory=lambda: deque(maxlen=14))
     beat: int | None = None
     beat_power: float = 0.0
@@ -268,7 +301,7 @@ class History:
         return 0.12 * over * over
 
     def features(self, c: dict[str, Any], t: Timing) -> Floats:
-        """The 34 features."""
+        """The 38 features."""
         power = c["power"]
         since = None if self.beat is None else (c["index"] - self.beat) / t.rate
         fall = self.fall(since)
@@ -325,6 +358,7 @@ class History:
                 c["range"] - c["amplitude"],
                 c["step"],
                 *trusted,
+                *self.pulse.features(c["index"], elapsed, t),
             ]
         )
 
@@ -352,18 +386,20 @@ class History:
             self.rejected_templates.enter(c["shape"])
             return
         since = None if self.beat is None else (c["index"] - self.beat) / t.rate
-        if since is not None and since < 2.5:
-            self.rr.append(since)
+        interval = since if since is not None and since < 2.5 else None
+        if interval is not None:
+            self.rr.append(interval)
         if self.fall(since) > 0.3:
             for values in (self.power, self.amplitude, self.slope, self.range, self.rejected):
                 values.clear()
-            self.trusted = None
+            self.trusted, self.pulse = None, Pulse()
         for level in ("power", "sharpness", "amplitude", "slope", "range"):
             getattr(self, level).append(c[level])
-        self.beat, self.beat_power = c["index"], c["power"]
-        self.templates.enter(c["shape"])
         if score > 4.0:
             self.trust(c)
+            self.pulse.follow(c["index"], self.beat, interval)
+        self.beat, self.beat_power = c["index"], c["power"]
+        self.templates.enter(c["shape"])
 
     def trust(self, c: dict[str, Any]) -> None:
         """Moves the trusted picture."""

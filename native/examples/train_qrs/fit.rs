@@ -1,6 +1,6 @@
 //! Fits the score by Adam on the cross entropy, in float32 with a fixed order of operations.
 
-use _native::ecg::training::{GRID, LIMIT, logistic};
+use _native::ecg::training::{GRID, LIMIT, Network, logistic};
 
 use crate::augment::Random;
 
@@ -24,6 +24,21 @@ impl<const N: usize, const O: usize> Examples<N, O> {
         self.labels.push(labels);
         self.weights.push(weight);
     }
+
+    /// Weighs the examples of one patient, those from place `from` on: a patient with few beats of a kind counts for more
+    /// than those beats, one with many for less, by the root of their number. `usual` are the numbers that change nothing,
+    /// of examples with and without the first label.
+    pub fn balance(&mut self, from: usize, usual: [f32; 2]) {
+        let with = |labels: &[f32; O]| usize::from(labels[0] <= 0.5);
+        let mut counts = [0_usize; 2];
+        for labels in &self.labels[from..] {
+            counts[with(labels)] += 1;
+        }
+        for (weight, labels) in self.weights[from..].iter_mut().zip(&self.labels[from..]) {
+            let kind = with(labels);
+            *weight *= (usual[kind] / counts[kind] as f32).sqrt();
+        }
+    }
 }
 
 /// How to fit.
@@ -32,6 +47,8 @@ pub struct Settings {
     pub epochs: usize,
     pub rate: f32,
     pub decay: f32,
+    /// Share of the inputs that each step leaves out of each example.
+    pub dropout: f32,
     pub seed: u64,
 }
 
@@ -135,7 +152,8 @@ pub fn fit<const N: usize, const A: usize, const B: usize, const O: usize>(
         for batch in order.chunks(BATCH) {
             let mut gradient = vec![0.0; count];
             for &i in batch {
-                layers.gradient(&inputs[i], &examples.labels[i], examples.weights[i], &mut gradient);
+                let kept = dropped(inputs[i], settings.dropout, &mut random);
+                layers.gradient(&kept, &examples.labels[i], examples.weights[i], &mut gradient);
             }
             let rate = settings.rate * (1.0 - step as f32 / steps as f32);
             beta1 *= 0.9;
@@ -153,6 +171,40 @@ pub fn fit<const N: usize, const A: usize, const B: usize, const O: usize>(
     }
     let numbers = mean.into_iter().chain(scale).chain(averaged);
     numbers.map(|number| (number * GRID).round() as i32).collect()
+}
+
+/// Fits one network to what `teachers` others, fitted from different beginnings, say on the mean. On patients unlike those
+/// learnt from the teachers err apart, so their mean errs less than any of them, and one network comes close to it at the
+/// price of one.
+pub fn distil<const N: usize, const A: usize, const B: usize, const O: usize>(
+    examples: &Examples<N, O>,
+    teachers: u64,
+    settings: Settings,
+) -> Vec<i32> {
+    let mut odds = vec![[0.0_f32; O]; examples.features.len()];
+    for teacher in 0..teachers {
+        let grid = fit::<N, A, B, O>(examples, Settings { seed: settings.seed + 1000 * teacher, ..settings });
+        let network = Network::<N, A, B, O>::from_grid(&grid);
+        for (sums, features) in odds.iter_mut().zip(&examples.features) {
+            for (sum, score) in sums.iter_mut().zip(network.score(features)) {
+                *sum += score / teachers as f32;
+            }
+        }
+    }
+    let labels = odds.iter().map(|odds| odds.map(logistic)).collect();
+    let taught = Examples { labels, features: examples.features.clone(), weights: examples.weights.clone() };
+    let settings =
+        Settings { epochs: 4 * settings.epochs, decay: 0.0, dropout: 0.0, seed: settings.seed + 7, ..settings };
+    fit::<N, A, B, O>(&taught, settings)
+}
+
+/// The inputs without a random share, the others that much larger: no score may hang on one feature of one patient.
+fn dropped<const N: usize>(inputs: [f32; N], share: f32, random: &mut Random) -> [f32; N] {
+    if share <= 0.0 {
+        return inputs;
+    }
+    let kept = 1.0 / (1.0 - share);
+    inputs.map(|x| if random.uniform(0.0, 1.0) < f64::from(share) { 0.0 } else { x * kept })
 }
 
 /// Mean and inverse deviation of each feature, on the grid already, so that what is fitted is what will run.

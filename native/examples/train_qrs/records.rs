@@ -17,6 +17,13 @@ pub struct Record {
     pub excluded: Vec<(i64, i64)>,
 }
 
+impl Record {
+    /// Whose it is: records 201 and 202 are of the same person.
+    pub fn patient(&self) -> &str {
+        if self.name == "202" { "201" } else { &self.name }
+    }
+}
+
 /// Annotation types that are beats: N L R B A a J S V r F e j n E / f Q ?.
 const BEATS: [u8; 19] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25, 30, 34, 35, 38, 41];
 

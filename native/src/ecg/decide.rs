@@ -3,16 +3,15 @@
 //! No threshold per sample and no search-back: every decision falls when its candidate is complete and stands.
 
 use super::features::{Candidate, Level};
-use super::history::{Alike, Bank, Inner, LastEight, best};
+use super::history::{Alike, Bank, Inner, LONGEST_RR_S, LastEight, best};
 use super::morphology::Rhythm;
+use super::pulse::Pulse;
 use super::quality::Scale;
 use super::timing::Timing;
 use crate::state::{Reader, StateError, Writer};
 
-/// Longer intervals say nothing about the rhythm, seconds.
-const LONGEST_RR_S: f32 = 2.5;
 /// Features of a candidate.
-pub const FEATURES: usize = 34;
+pub const FEATURES: usize = 38;
 /// Index of the correlation with known beats in the features.
 pub(super) const CORRELATION: usize = 9;
 const TEMPLATES: usize = 4;
@@ -97,6 +96,7 @@ pub(super) struct History {
     lost: [u64; LOST],
     losses: u8,
     trusted: Trusted,
+    pulse: Pulse,
     /// Strongest candidate of the learning phase.
     pub strongest: f32,
 }
@@ -142,6 +142,7 @@ impl History {
         let likeness =
             Likeness { beats: self.templates.compare(&inner), rejected: self.rejected_templates.compare(&inner) };
         let [trusted_shape, trusted_wide, trusted_power, trusted_amplitude] = self.trusted.features(c, &inner);
+        let [from_due, elapsed, irregular, since_pulse] = self.pulse.features(c.index, since, t);
         let features = [
             power - beat_power,
             power - reject_power,
@@ -177,6 +178,10 @@ impl History {
             trusted_wide,
             trusted_power,
             trusted_amplitude,
+            from_due,
+            elapsed,
+            irregular,
+            since_pulse,
         ];
         (features, likeness)
     }
@@ -220,14 +225,15 @@ impl History {
             return;
         }
         let fall = self.fall(c, t);
-        if let Some(seconds) = self.interval(c, t) {
+        let interval = self.interval(c, t);
+        if let Some(seconds) = interval {
             self.last.push(RR, seconds);
         }
         if fall > ANEW {
             for kind in [POWER, AMPLITUDE, SLOPE, RANGE, REJECTED] {
                 self.last.clear(kind);
             }
-            self.trusted = Trusted::default();
+            (self.trusted, self.pulse) = (Trusted::default(), Pulse::default());
         }
         for (kind, level) in [
             (POWER, Level::Power),
@@ -240,12 +246,13 @@ impl History {
         }
         self.last.settle();
         self.last.settle_spreads();
+        if score > TRUSTED {
+            self.trusted.follow(c);
+            self.pulse.follow(c.index, self.beat, interval);
+        }
         (self.beat, self.beat_power) = (c.index, power);
         self.after_beat = self.serial;
         self.templates.enter(&c.shape, &likeness.beats);
-        if score > TRUSTED {
-            self.trusted.follow(c);
-        }
     }
 
     fn neighbours(&self, c: &Candidate, t: &Timing) -> Neighbours {
@@ -285,6 +292,7 @@ impl History {
         self.trusted.shape.write(writer);
         self.trusted.wide_shape.write(writer);
         writer.one(self.trusted.power).one(self.trusted.amplitude);
+        self.pulse.write(writer);
         writer.one(self.serial).one(self.after_beat).one(self.beat).one(self.beat_power);
         for &(index, power) in self.recent.iter().take(self.serial as usize) {
             writer.one(index).one(power);
@@ -298,6 +306,7 @@ impl History {
         (h.templates, h.rejected_templates) = (Bank::read(reader)?, Bank::read(reader)?);
         (h.trusted.shape, h.trusted.wide_shape) = (Bank::read(reader)?, Bank::read(reader)?);
         (h.trusted.power, h.trusted.amplitude) = (reader.one()?, reader.one()?);
+        h.pulse = Pulse::read(reader)?;
         (h.serial, h.after_beat, h.beat, h.beat_power) = (reader.one()?, reader.one()?, reader.one()?, reader.one()?);
         for entry in h.recent.iter_mut().take(h.serial as usize) {
             *entry = (reader.one()?, reader.one()?);

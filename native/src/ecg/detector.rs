@@ -8,7 +8,7 @@ use super::{Beat, LeadOutput};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"QRSD";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Larger values are garbage in any unit, and their powers would leave the range of float32.
 const LARGEST: f64 = 1e12;
 /// Where the sample count stops: a million years at 1000 Hz, and sums of it never overflow.

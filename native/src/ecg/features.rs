@@ -3,7 +3,7 @@
 use multiversion::multiversion;
 
 use super::front_end::{View, first_largest};
-use super::math::{largest, least, ln, middle_of_34, rounded};
+use super::math::{largest, least, ln, middle_of_34, rounded, sum};
 use super::timing::Timing;
 
 /// Points of a shape: +-67 ms at about 120 Hz.
@@ -111,7 +111,7 @@ pub(super) fn candidate(view: &View, index: i64) -> Candidate {
     set(Level::Width, half_width(&energy[..=at + t.reach], at, 0.5 * peak, far) as f32 / t.rate_hz);
 
     let second = before.min(t.spans.s1);
-    let mean = energy[at - second..at].iter().sum::<f32>() / second.max(1) as f32;
+    let mean = sum(&energy[at - second..at]) / second.max(1) as f32;
     set(Level::Background, ln(mean + eps));
     let quarter = t.spans.ms250;
     let quarters = (before / quarter).min(4);
@@ -178,7 +178,7 @@ impl Near {
     fn contour(&self, t: &Timing) -> [i8; CONTOURS] {
         let (near, tenth, far) = (t.spans.ms150, t.spans.ms100, self.at);
         let points = &self.points[..self.count];
-        let mean = |values: &[f32]| values.iter().fold(0.0, |sum, v| sum + v) / values.len() as f32;
+        let mean = |values: &[f32]| sum(values) / values.len() as f32;
         let before = mean(&points[..far - tenth]);
         let around = &points[far - near..=far + near];
         let (high, low) = (largest(around), least(around));
@@ -265,7 +265,7 @@ fn surroundings(view: &View, index: i64) -> (f32, f32) {
     let at = (index - view.decimated_first) as usize;
     let (near, wide, far) = (t.spans.ms100, t.spans.ms150, t.spans.ms200);
     let around = &d[at - wide..=at + wide];
-    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    let mean = |values: &[f32]| sum(values) / values.len() as f32;
     let step = mean(&d[at + near..at + far]) - mean(&d[at - far..at - near]);
     (largest(around) - least(around), step.abs())
 }

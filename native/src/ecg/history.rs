@@ -4,6 +4,8 @@ use super::features::{SHAPE, UNIT};
 use super::math::{best_of_five_shifts, median8, middle_of_8};
 use crate::state::{Reader, StateError, Writer};
 
+/// Longer intervals say nothing about the rhythm, seconds.
+pub(super) const LONGEST_RR_S: f32 = 2.5;
 /// A shape that correlates better than this belongs to a known one.
 const SAME_SHAPE: f32 = 0.8;
 

@@ -94,6 +94,30 @@ fn extreme(values: &[f32], start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
     pick(two[0], two[1])
 }
 
+/// Sum of the values in eight lanes, so that no addition waits for the one before it.
+#[inline(always)]
+pub fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; 8];
+    let mut blocks = values.chunks_exact(8);
+    for block in &mut blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane += value;
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(blocks.remainder()) {
+        *lane += value;
+    }
+    let four: [f32; 4] = std::array::from_fn(|i| lanes[i] + lanes[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// Mean of the values, and mean of the least in each of four quarters (of what four equal ones leave, nothing).
+#[multiversion(targets("x86_64+avx2"))]
+pub fn mean_and_floor(values: &[f32]) -> (f32, f32) {
+    let quarters = values.chunks_exact(values.len() / 4).take(4);
+    (sum(values) / values.len() as f32, quarters.map(least).sum::<f32>() / 4.0)
+}
+
 /// The lower and the upper median of eight values, `K` such lists side by side, by a sorting network: no branch to guess.
 #[multiversion(targets("x86_64+avx2"))]
 pub fn middle_of_8<const K: usize>(values: &[[f32; K]; 8]) -> ([f32; K], [f32; K]) {
@@ -195,6 +219,18 @@ mod tests {
                 assert_eq!(middle_of_34(many), (sorted[16], sorted[17]));
             }
         }
+    }
+
+    #[test]
+    fn a_sum_in_lanes_holds_every_value_once() {
+        let values: Vec<f32> = (0..41).map(|i| (i * i % 17) as f32).collect();
+        for count in 0..values.len() {
+            assert_eq!(sum(&values[..count]), values[..count].iter().sum::<f32>(), "{count}");
+        }
+        assert_eq!(
+            mean_and_floor(&[3.0, 1.0, 5.0, 7.0, 2.0, 2.0, 9.0, 4.0, 6.0]),
+            (39.0 / 9.0, (1.0 + 5.0 + 2.0 + 4.0) / 4.0)
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod morphology;
 mod network;
 #[cfg(test)]
 mod properties;
+mod pulse;
 mod quality;
 mod timing;
 pub mod training;

@@ -2,7 +2,7 @@
 //!
 //! Beats fall into a few shape clusters without any label. A cluster remembers how early its beats came and how long the
 //! pause behind them was, so the compensatory pause of a ventricular beat speaks for the next beats of its shape although
-//! no beat waits for its own. The label of a beat is its own score and, in part, the mean score of its cluster. No label
+//! no beat waits for its own. The label of a beat is its own score and the mean score of its cluster. No label
 //! feeds back into a feature, so one mistake does not breed others.
 
 use super::BeatLabel;
@@ -23,8 +23,8 @@ const COMPARED: [Level; 6] =
 const AREA: usize = COMPARED.len();
 /// A power of two, so that they fill vector registers.
 const LANES: usize = 8;
-/// The mean score of a cluster counts as much of a beat's own.
-const VOTE: f32 = 0.6;
+/// The mean score of a cluster counts as much as a beat's own.
+const VOTE: f32 = 1.0;
 
 /// A lasting rhythm slower than this, seconds (100 beats a minute, where tachycardia begins), is the patient's own (paced,
 /// a bundle branch block, an escape rhythm), not ventricular ectopy, however wide: calling it so would raise a false alarm

@@ -98,7 +98,7 @@ const fn fill_rows<const I: usize, const J: usize>(rows: &mut [[f32; J]; I], gri
 }
 
 /// Whether a candidate is a beat.
-pub type BeatNetwork = Network<34, 16, 8, 1>;
+pub type BeatNetwork = Network<38, 16, 8, 1>;
 /// Whether a beat is ventricular, and whether it is paced.
 pub type LabelNetwork = Network<36, 16, 8, 2>;
 /// Whether a second is free of detection errors.

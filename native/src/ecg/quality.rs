@@ -1,6 +1,6 @@
 //! Signal quality, one figure a second: how likely the beats of that second are all right, and what is wrong with it.
 
-use super::math::{extremes, least, ln, logistic};
+use super::math::{extremes, ln, logistic, mean_and_floor};
 use super::network::Networks;
 use super::reason;
 use crate::state::{Reader, StateError, Writer};
@@ -101,9 +101,8 @@ pub(super) struct Second<'a> {
 
 impl<'a> Second<'a> {
     pub fn new(first_sample: u64, samples: Samples, energy: &'a [f32]) -> Self {
-        let mean = energy.iter().sum::<f32>() / energy.len() as f32;
-        let quarters = energy.chunks_exact(energy.len() / 4).take(4);
-        Self { first_sample, samples, mean, floor: quarters.map(least).sum::<f32>() / 4.0, energy }
+        let (mean, floor) = mean_and_floor(energy);
+        Self { first_sample, samples, mean, floor, energy }
     }
 }
 
