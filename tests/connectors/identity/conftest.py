@@ -43,7 +43,7 @@ class Locked:
 
     @property
     def server_log(self):
-        return (self.settings.stack.data_dir / "log" / "nats.log").read_text()
+        return (self.settings.stack.data_dir / "log" / "nats.log").read_text(errors="replace")
 
     @asynccontextmanager
     async def devices(self):
