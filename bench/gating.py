@@ -8,6 +8,9 @@ shipped rules, with rules that nothing gates, and with every rhythm rule gated b
 - MIT-BIH Noise Stress Test, record 118 with electrode motion from minute 5 on in turns of 2 min: what is told of the
   noisy record and not of the clean one is false, what is told of the clean one and not of the noisy one is missed.
 - MIT-BIH Arrhythmia: alerts a day on records that are mostly clean.
+- BIDMC, 26 recordings of 8 min in intensive care, leads and pleth. Nobody judged their alarms; beside them stand the
+  heart rate and the pulse rate of the monitor. A rate alarm is contradicted when neither of them passes the limit (less
+  a margin) in the seconds around it.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from bench.report import publish
 from bench.rhythm_alarms import alarms
-from bench.rhythm_live import RECENT_S, RULES, SECOND_NS, START_NS, output_of
+from bench.rhythm_live import RECENT_S, RULES, SECOND_NS, START_NS, as_channels, heard, output_of
 from dataflows._native import Output
 from dataflows.alerts.alert import Alert, Kind
 from dataflows.alerts.rules import BUILTIN, Rule, RuleSet
@@ -30,6 +36,18 @@ from dataflows.monitor.judge import Judge
 TOGETHER_S = 10.0
 """An alert of the clean record and one of the noisy one are the same when their onsets are so near."""
 DAY_S = 86_400.0
+ECG_LEADS = {"I", "II", "V", "MCL", "AVR"}
+BEDSIDE_FS_HZ = 125.0
+BESIDE_S = 10.0
+"""A monitor's displayed rate averages over about ten seconds."""
+MARGIN_PER_MIN = 5.0
+RATE_LIMITS = {
+    "bradycardia": (50, -1),
+    "extreme_bradycardia": (40, -1),
+    "tachycardia": (120, 1),
+    "extreme_tachycardia": (140, 1),
+}
+"""Limits of the rate alarms, and which way they are passed."""
 
 
 def _gated(change: Callable[[Rule], frozenset[str]]) -> RuleSet:
@@ -93,13 +111,13 @@ def challenge(folder: Path) -> Iterable[dict[str, Any]]:
     for alarm in alarms(folder):
         output, seconds = output_of(folder / alarm.record)
         for name, rules in SETS.items():
-            heard = judged(output, rules, seconds)
-            recent = {one.rule for one in heard.told if one.to_s >= seconds - RECENT_S}
+            told_of = judged(output, rules, seconds)
+            recent = {one.rule for one in told_of.told if one.to_s >= seconds - RECENT_S}
             truth = "true" if alarm.truth else "false"
             counts[name][truth] += 1
             counts[name][f"{truth} told"] += bool(RULES[alarm.kind] & recent)
-            counts[name]["suppressed"] += sum(heard.suppressed.values())
-            counts[name]["technical"] += sum(heard.technical.values())
+            counts[name]["suppressed"] += sum(told_of.suppressed.values())
+            counts[name]["technical"] += sum(told_of.technical.values())
     for name, count in counts.items():
         yield {
             "data": "cinc2015",
@@ -128,15 +146,15 @@ def noise(folder: Path) -> Iterable[dict[str, Any]]:
     for snr in ("24", "18", "12", "06", "00", "_6"):
         output, seconds = output_of(folder / "nstdb" / f"118e{snr}")
         for name, rules in SETS.items():
-            heard = judged(output, rules, seconds)
+            told_of = judged(output, rules, seconds)
             yield {
                 "data": f"118e{snr}",
                 "rules": name,
-                "told": len(heard.told),
-                "not of the clean record": _apart(heard.told, truth["nothing gated"].told),
-                "missed": _apart(truth["nothing gated"].told, heard.told),
-                "conditions suppressed": sum(heard.suppressed.values()),
-                "technical alerts": sum(heard.technical.values()),
+                "told": len(told_of.told),
+                "not of the clean record": _apart(told_of.told, truth["nothing gated"].told),
+                "missed": _apart(truth["nothing gated"].told, told_of.told),
+                "conditions suppressed": sum(told_of.suppressed.values()),
+                "technical alerts": sum(told_of.technical.values()),
             }
 
 
@@ -150,10 +168,10 @@ def arrhythmia(folder: Path) -> Iterable[dict[str, Any]]:
         output, seconds = output_of(header.with_suffix(""))
         days += seconds / DAY_S
         for name, rules in SETS.items():
-            heard = judged(output, rules, seconds)
-            told[name].update(one.rule for one in heard.told)
-            suppressed[name] += heard.suppressed
-            technical[name] += heard.technical
+            told_of = judged(output, rules, seconds)
+            told[name].update(one.rule for one in told_of.told)
+            suppressed[name] += told_of.suppressed
+            technical[name] += told_of.technical
     for name in SETS:
         yield {
             "data": "mitdb",
@@ -163,6 +181,51 @@ def arrhythmia(folder: Path) -> Iterable[dict[str, Any]]:
             "technical a day": sum(technical[name].values()) / days,
             "told": dict(told[name].most_common()),
             "suppressed": dict(suppressed[name].most_common()),
+        }
+
+
+def contradicted(one: Told, rates: np.ndarray) -> bool | None:
+    """Whether the monitor's own rates (a row a second) speak against a rate alarm; None where nobody can tell."""
+    if one.rule not in RATE_LIMITS:
+        return None
+    limit, sign = RATE_LIMITS[one.rule]
+    around = rates[max(0, int(one.onset_s - BESIDE_S)) : int(one.from_s + BESIDE_S) + 1]
+    known = around[np.isfinite(around) & (around > 0)]
+    return None if not known.size else bool((sign * known).max() < sign * limit - MARGIN_PER_MIN)
+
+
+def bedside(folder: Path) -> Iterable[dict[str, Any]]:
+    """Alerts of intensive-care recordings beside what the monitor itself showed."""
+    days, counts = 0.0, {name: Counter[str]() for name in SETS}
+    told, suppressed = ({name: Counter[str]() for name in SETS} for _ in range(2))
+    for path in sorted((folder / "signals_parquet").glob("*_Signals.parquet")):
+        waves = pl.read_parquet(path)
+        units = {name: "mV" if name in ECG_LEADS else "NU" for name in waves.columns}
+        signals = [(name, unit, waves[name].to_numpy()) for name, unit in units.items()]
+        output, seconds = heard(as_channels(signals, BEDSIDE_FS_HZ))
+        numerics = pl.read_csv(folder / path.name.replace("Signals.parquet", "Numerics.csv"), null_values=["NaN", ""])
+        rates = numerics.rename(str.strip).select(pl.col("HR", "PULSE").cast(pl.Float64)).to_numpy()
+        days += seconds / DAY_S
+        for name, rules in SETS.items():
+            found = judged(output, rules, seconds)
+            told[name].update(one.rule for one in found.told)
+            suppressed[name] += found.suppressed
+            counts[name]["technical"] += sum(found.technical.values())
+            for verdict in (contradicted(one, rates) for one in found.told):
+                counts[name]["rate alarms"] += verdict is not None
+                counts[name]["contradicted"] += bool(verdict)
+    for name in SETS:
+        yield {
+            "data": "bidmc",
+            "rules": name,
+            "hours": days * 24,
+            "told": sum(told[name].values()),
+            "told a day": sum(told[name].values()) / days,
+            "rate alarms": counts[name]["rate alarms"],
+            "contradicted by the monitor": counts[name]["contradicted"],
+            "suppressed": dict(suppressed[name].most_common()),
+            "technical alerts": counts[name]["technical"],
+            "by rule": dict(told[name].most_common()),
         }
 
 
@@ -177,6 +240,7 @@ def main() -> None:
         ("challenge", challenge(ecg / "cinc2015")),
         ("noise", noise(ecg)),
         ("arrhythmia", arrhythmia(ecg)),
+        ("bedside", bedside(options.folder / "vitals" / "bidmc")),
     ):
         file = options.json and options.json.with_name(f"{options.json.stem}_{name}{options.json.suffix}")
         publish({"rows": list(rows)}, file)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,14 @@ class Channel:
 def channels_of(path: Path) -> list[Channel]:
     """ECG leads and pulse waves of a record."""
     record: Any = wfdb.rdrecord(str(path))
+    signals = zip(record.sig_name, record.units, record.p_signal.T, strict=True)
+    return as_channels(signals, float(record.fs))
+
+
+def as_channels(signals: Iterable[tuple[str, str, np.ndarray]], fs_hz: float) -> list[Channel]:
+    """ECG leads and pulse waves among signals (name, unit, samples)."""
     found, leads = [], iter(LEADS)
-    for column, (name, unit) in enumerate(zip(record.sig_name, record.units, strict=True)):
-        values = record.p_signal[:, column]
+    for name, unit, values in signals:
         if name.upper() in PULSE_WAVES:
             signal = pb.SIGNAL_PLETH if name.upper() in PULSE_WAVES[:2] else pb.SIGNAL_ABP
         elif unit.lower() == "mv":
@@ -64,7 +70,6 @@ def channels_of(path: Path) -> list[Channel]:
         valid = values[np.isfinite(values)]
         lsb = float(np.ptp(valid)) / COUNTS if len(valid) and np.ptp(valid) > 0 else 1.0
         counts = np.where(np.isfinite(values), np.round((values - (valid.mean() if len(valid) else 0)) / lsb), -32768)
-        fs_hz = float(record.fs)
         framer = WaveFramer(Origin("p1", "bedside"), signal, round(fs_hz * 1000), lsb, START_NS)
         found.append(Channel(framer, counts.astype(np.int16), fs_hz))
     return found
@@ -72,7 +77,12 @@ def channels_of(path: Path) -> list[Channel]:
 
 def output_of(path: Path) -> tuple[Output, int]:
     """What the step `signals` says of a record, and how long it is, s."""
-    channels, log = channels_of(path), []
+    return heard(channels_of(path))
+
+
+def heard(channels: list[Channel]) -> tuple[Output, int]:
+    """What the step `signals` says of these signals, a frame a second of each, and how long they are, s."""
+    log: list[tuple[bytes, int, int, bytes]] = []
     seconds = max(int(len(one.counts) / one.fs_hz) for one in channels)
     for second in range(seconds):
         for number, channel in enumerate(channels):

@@ -81,6 +81,8 @@ def pipeline_roles() -> dict[str, Template]:
         "pub": {
             "allow": [
                 "vitals.v1.*.*.{{tag(device)}}.numeric",
+                f"fence.{log}.{{{{tag(device)}}}}.*",
+                f"$JS.API.STREAM.MSG.GET.{log}",
                 "$JS.API.INFO",
                 f"$JS.API.STREAM.INFO.{log}",
                 f"$JS.API.CONSUMER.CREATE.{log}",

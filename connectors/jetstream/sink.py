@@ -54,9 +54,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
 
     Before it looks, it raises a fence: a message on a subject of its own, whose sequence number every message that it
     writes expects to be the last on that subject. What a killed predecessor had sent and the server has not read yet
-    carries an older fence and is refused, so nothing can arrive behind the look. The log of record takes no fences: who
-    writes frames into it (`subject`) relies on the dedupe window for what was on its way, and the flow counts a frame
-    that comes twice once.
+    carries an older fence and is refused, so nothing can arrive behind the look.
     """
 
     def __init__(
@@ -67,11 +65,12 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
         partition: str,
         resume_state: bytes | None,
         *,
+        fence: str,
         subject: str = "",
     ) -> None:
-        self._publisher, self._stream = publisher, stream
+        self._publisher, self._stream, self._subject = publisher, stream, subject
         self._writer = f"{step_id}/{partition}"
-        self._fence_subject = f"{FENCE}.{partition.replace('/', '.')}"
+        self._fence_subject = fence
         self._ack_seconds = ACK_SECONDS.labels(step_id, partition)
         self._published, self._present = (WRITTEN.labels(step_id, partition, what) for what in ("published", "present"))
         self._created_ns, first_seq, last_seq = publisher.stream_state(stream)
@@ -91,8 +90,8 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 logger.error("%s: stream %s was deleted and created anew, its messages are gone", self._writer, stream)
         # A replicated stream takes no second message that expects the same fence while the first is on its way to the
         # other servers (nats-server 2.15.1 refuses it), so there each waits for the one before.
-        self._one_by_one = not subject and publisher.replicas(stream) > 1
-        self._fence = 0 if subject else self._raise_fence()
+        self._one_by_one = publisher.replicas(stream) > 1
+        self._fence = self._raise_fence()
         self._last_seq = max(last_seq, self._fence)
         self._present_ids: set[str] = set()
         self._held: dict[str, int] = {}
@@ -111,7 +110,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
         except PublishError as error:
             message = (
                 f"{self._writer}: stream {self._stream} takes no fence ({error}): it is full, or it was made by an "
-                f"older version: add the subject {FENCE}.{self._stream}.* to it"
+                f"older version: add the subject {self._fence_subject.rpartition('.')[0]}.* to it"
             )
             raise PublishError(message) from error
         return fence
@@ -146,7 +145,10 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
                 raise FencedError(message) from error
             # Nobody took over: retention removed the fence, as a flood of messages or a year of quiet can.
             self._fence = self._raise_fence()
-            there = {message_id for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1)}
+            there = {
+                message_id
+                for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1, "", self._subject)
+            }
             sequences = self._send([value for value in fresh if value.message_id not in there])
         self._last_seq = max(self._last_seq, self._fence, *sequences)
         self._published.inc(len(fresh))
@@ -162,13 +164,10 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
             ("Nats-Msg-Id", value.message_id),
             ("Vitals-Published-Ns", str(time.time_ns())),
             (WRITER, self._writer),
+            ("Nats-Expected-Last-Subject-Sequence", str(self._fence)),
+            ("Nats-Expected-Last-Subject-Sequence-Subject", self._fence_subject),
             *value.headers,
         ]
-        if self._fence:
-            headers += [
-                ("Nats-Expected-Last-Subject-Sequence", str(self._fence)),
-                ("Nats-Expected-Last-Subject-Sequence-Subject", self._fence_subject),
-            ]
         return value.subject, headers, value.payload
 
     def snapshot(self) -> bytes:
@@ -209,13 +208,17 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
         parts: Writers, fixed for ever: their names are the recovery key.
         subject: What is written, as the stream stores it, with wildcards: where others fill the stream, a restart need
             not look at what they wrote.
+        writer: Who writes, where others do, too: their fences are apart.
     """
 
-    def __init__(self, nats: NatsSettings, stream: str, parts: int = _PARTS, *, subject: str = "") -> None:
+    def __init__(
+        self, nats: NatsSettings, stream: str, parts: int = _PARTS, *, subject: str = "", writer: str = ""
+    ) -> None:
         self._nats = nats
         self._stream = stream
         self._parts = parts
         self._subject = subject
+        self._fences = ".".join(filter(None, (FENCE, stream, writer)))
 
     def list_parts(self) -> list[str]:
         """Names of the writers."""
@@ -233,4 +236,7 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
             StateRefusedError: The recovery state cannot be read.
         """
         publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))
-        return JetStreamSinkPartition(publisher, self._stream, step_id, for_part, resume_state, subject=self._subject)
+        fence = f"{self._fences}.{for_part.rpartition('/')[2]}"
+        return JetStreamSinkPartition(
+            publisher, self._stream, step_id, for_part, resume_state, fence=fence, subject=self._subject
+        )

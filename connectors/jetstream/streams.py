@@ -15,7 +15,8 @@ from dataflows.settings import Settings
 
 LOG_TIME = "vitals.log_time"
 FENCE = "fence"
-"""Root of the subjects `fence.<stream>.<writer>`: a stream that a flow writes holds the fences of its writers."""
+"""Root of the subjects `fence.<stream>.<writer>`: a stream that a flow writes holds the fences of its writers. In the
+log of record, where models write, it is `fence.<stream>.<device>.<writer>`."""
 ORIGIN = "bridges.origin.alerts"
 """Subject of the time (ns since 1970) when ALERTS was made."""
 PARTITIONS = "vitals.partitions"
@@ -73,7 +74,7 @@ def stream_configs(settings: Settings) -> list[StreamConfig]:
     )
     vitals = config(
         streams.vitals,
-        ["vitals.v1.*.*.*.*"],
+        ["vitals.v1.*.*.*.*", f"{FENCE}.{streams.vitals}.*.*"],
         max_age=streams.vitals_max_age_h * 3600,
         max_bytes=streams.vitals_max_bytes,
         subject_transform=SubjectTransform(

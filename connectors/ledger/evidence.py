@@ -59,7 +59,7 @@ async def _received(client: Client, stream: str, first: int, last: int) -> Any:
     async for message in messages(client, stream, first, last):
         match = _SUBJECT.fullmatch(message.subject)
         # Ticks, their schedules and commands make no rows.
-        if match is None or match[2] == "tick" or match[4] == "control":
+        if match is None or (match[2], match[4]) == ("tick", "broker") or match[4] == "control":
             continue
         yield received(int(match[1]), match.groups()[1:], message.metadata.sequence.stream, message.data)
 

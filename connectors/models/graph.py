@@ -2,7 +2,7 @@
 
 `connectors.models.graph:model('MODEL.toml', 'FOLDER')`. Signals are put in order by the same step as in the flow, so a
 window holds what the flow saw. Recovery is the flow's, too: what a killed run published after its last epoch is made
-again with the same ids, and left out because the log holds it.
+again with the same ids, and left out because the log holds it; what was still on its way is refused by its fence.
 """
 
 import time
@@ -20,6 +20,7 @@ from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage
 from connectors.jetstream.source import Item, JetStreamPartition, open_puller
 from connectors.models.process import WINDOWS, Result, ScorerProcess
 from dataflows._native import Items, Output
+from dataflows.alerts.rules import PIPELINE_TENANT
 from dataflows.contracts.frames import message_id, subject_of
 from dataflows.models.features import Window
 from dataflows.models.scores import LARGEST, score_frame
@@ -33,6 +34,9 @@ from dataflows.settings import Settings
 from dataflows.vitals import as_items, validate
 
 PLAN = "plan.json"
+MODELS = "models"
+"""The patient of the tenant `tick` under which models say that they live (`native/src/wire/subject.rs`)."""
+PIPELINE_KEY = f"{PIPELINE_TENANT}/{MODELS}"
 NS = 1_000_000_000
 
 
@@ -92,6 +96,9 @@ def _windows_step(model: Model, since_ns: int, resume: bytes | None) -> _Windows
 class Asking:
     """Step `score`: windows of many patients in, frames out.
 
+    Each step in which no batch failed has a sign of life, a frame of the pipeline's own patient: when those stop, the
+    flow tells it once, and not of every patient.
+
     Args:
         model: The declaration.
         scorer: Its process.
@@ -102,28 +109,48 @@ class Asking:
         self._model = model
         self._scorer = scorer
         self._live = live
+        self._begun = self._failed = False
         self._counts = {name: WINDOWS.labels(model.name, name) for name in ("scored", "no_score", "failed", "late")}
 
     def __call__(self, windows: list[tuple[str, Window]]) -> Iterator[tuple[str, OutMessage]]:
         """Asks the scorer about those that are ready; the others have no score, which is said, too."""
+        beats = [one for one in windows if one[1].tenant == PIPELINE_TENANT]
         ready = [one for one in windows if one[1].ready]
         for key, window in windows:
-            if not window.ready:
+            if not window.ready and window.tenant != PIPELINE_TENANT:
                 yield key, self._message(window, float("nan"))
+        yield from self._scores(ready)
+        if ready and not self._begun and not self._failed:
+            # From here on the ticks of the log ask for a sign of life each step.
+            beats.append((PIPELINE_KEY, Window(PIPELINE_TENANT, MODELS, ready[-1][1].end_ns, {}, ready=False)))
+        for key, window in beats:
+            self._begun = True
+            if not self._failed:
+                yield key, self._outgoing(window, float("nan"))
+            self._failed = False
+
+    def _scores(self, ready: list[tuple[str, Window]]) -> Iterator[tuple[str, OutMessage]]:
         size = self._model.batch
         for start in range(0, len(ready), size):
             some = ready[start : start + size]
             result, scores = self._scorer.score([window for _, window in some])
             if result is not Result.SCORED:
                 self._counts["failed"].inc(len(some))
+                self._failed = True
                 continue
             for (key, window), score in zip(some, scores, strict=True):
                 yield key, self._message(window, score if abs(score) <= LARGEST else float("nan"))
 
     def _message(self, window: Window, score: float) -> OutMessage:
-        late = self._live and time.time_ns() - window.end_ns > self._model.late_s * NS
+        late = self._is_late(window)
         self._counts["late" if late else "no_score" if score != score else "scored"].inc()  # noqa: PLR0124  (NaN)
-        frame = score_frame(self._model, window, score, stored=late)
+        return self._outgoing(window, score)
+
+    def _is_late(self, window: Window) -> bool:
+        return self._live and time.time_ns() - window.end_ns > self._model.late_s * NS
+
+    def _outgoing(self, window: Window, score: float) -> OutMessage:
+        frame = score_frame(self._model, window, score, stored=self._is_late(window))
         return OutMessage(subject_of(frame), frame.SerializeToString(), message_id(frame))
 
 
@@ -147,5 +174,6 @@ def model(file: str, folder: str) -> Dataflow:
     windows = op.stateful_batch("windows", signals, partial(_windows_step, declared, plan.since_ns))
     scores = op.flat_map_batch("score", windows, Asking(declared, scorer, live=live))
     stored = f"vp.*.*.*.{declared.device}.numeric"
-    op.output("scores", scores, JetStreamSink(settings.nats, settings.streams.vitals, subject=stored))
+    sink = JetStreamSink(settings.nats, settings.streams.vitals, subject=stored, writer=declared.device)
+    op.output("scores", scores, sink)
     return graph

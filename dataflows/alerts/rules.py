@@ -43,7 +43,7 @@ class Scope(StrEnum):
     DEVICE = "device"
     CHANNEL = "channel"
     PIPELINE = "pipeline"
-    """One for all: only the patient that stands for the pipeline, of the tenant `tick`, alerts."""
+    """One for all patients, of each device (the broker, a model): only patients of the tenant `tick` alert."""
 
 
 class Severe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,9 +126,9 @@ class Rule:
 
     def place(self, device: str, signal: str, code: str) -> str:
         """Key of the alert of this rule at a place: patient, device, or channel (code or signal of a device)."""
-        if self.scope in (Scope.PATIENT, Scope.PIPELINE):
+        if self.scope is Scope.PATIENT:
             return self.name
-        if self.scope is Scope.DEVICE:
+        if self.scope in (Scope.DEVICE, Scope.PIPELINE):
             return f"{self.name}/{device}"
         return f"{self.name}/{device}/{code or signal}"
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from dataflows._native import Command, Output, Reading
+from dataflows.alerts.rules import PIPELINE_TENANT
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import MODEL_PREFIX
 from dataflows.contracts.tables import TABLES
@@ -47,6 +48,8 @@ class Windows:
 
     def on_output(self, output: Output) -> list[Window]:
         """Takes what the step `signals` says of a list; log time has come to its end then."""
+        if output.tenant == PIPELINE_TENANT:
+            return list(self._beats(output.tenant, output.patient, output.log_ns))
         return self.on_points(output.tenant, output.patient, self._points(output), output.log_ns)
 
     def on_points(self, tenant: str, patient: str, points: Iterable[_Point], log_ns: int) -> list[Window]:
@@ -62,6 +65,14 @@ class Windows:
                 self._next_ns = self._after(at_ns)
         closed += self._close(tenant, patient, log_ns)
         return closed
+
+    def _beats(self, tenant: str, patient: str, log_ns: int) -> Iterator[Window]:
+        """An empty window each step, where the model says that it lives: ticks bring log time there, too."""
+        if self._next_ns is None:
+            self._next_ns = self._after(log_ns)
+        while self._next_ns <= log_ns:
+            yield Window(tenant, patient, self._next_ns, {}, ready=False)
+            self._next_ns += self._model.step_ns
 
     def _after(self, log_ns: int) -> int:
         """The first end of a window after a moment."""

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::PullerError;
 use crate::signals::HOLE_LIMIT_NS;
 use crate::state::{Reader, Writer};
-use crate::wire::{Raw, RawMessage};
+use crate::wire::{MODELS_NAME, Raw, RawMessage};
 
 const KIND: [u8; 4] = *b"VPRT";
 const VERSION: u16 = 1;
@@ -121,7 +121,8 @@ impl PartitionLog {
         if self.log_time == LogTime::Server && before_ns > 0 && self.log_ns - before_ns > HOLE_LIMIT_NS {
             self.tell_hole(subject, &Raw::Hole { log_seq, since_ns: before_ns, log_ns: self.log_ns });
         }
-        if name.as_bytes().starts_with(TICK) && name.as_bytes().get(TICK.len()) == Some(&b'.') {
+        let is_tick = name.as_bytes().starts_with(TICK) && name.as_bytes().get(TICK.len()) == Some(&b'.');
+        if is_tick && name != MODELS_NAME {
             self.tick_seq = Some(log_seq);
             return Ok(());
         }
@@ -328,6 +329,16 @@ mod tests {
             ("main/idle".to_string(), vec![tick]),
         ];
         assert_eq!(log.finish(), expected);
+    }
+
+    #[test]
+    fn a_models_sign_of_life_is_a_message_and_no_tick() {
+        let mut log = PartitionLog::new(LogTime::Server, 24, 1);
+        log.take(arrival("vp.0.tick.models.model-risk.numeric", 1, 10)).unwrap();
+        let expected = ("tick/models".to_string(), vec![message("vp.0.tick.models.model-risk.numeric", 1, 10)]);
+        assert_eq!(log.finish(), [expected]);
+        log.take(arrival("vp.0.tick.4.broker.tick", 2, 20)).unwrap();
+        assert_eq!(log.finish(), [("tick/models".to_string(), vec![Raw::Tick { log_seq: 2, log_ns: 20 }])]);
     }
 
     #[test]

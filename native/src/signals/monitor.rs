@@ -130,7 +130,9 @@ impl Signals {
                 Item::Command(command, _) => self.on_command(command, out),
                 Item::Tick { .. } => {}
                 Item::Hole { log_seq, since_ns, log_ns } => {
-                    out.events.extend(Hole::found(&mut self.hole, *log_seq, *since_ns, *log_ns));
+                    if !self.is_of_models() {
+                        out.events.extend(Hole::found(&mut self.hole, *log_seq, *since_ns, *log_ns));
+                    }
                 }
             }
         }
@@ -158,10 +160,6 @@ impl Signals {
                     self.review(known, (log_seq, deadline_ns), out);
                 }
                 Due::Finding => self.confirm.expire((deadline_ns, log_seq), out),
-                // Without data there is nothing to score: the devices' own silence says it.
-                Due::Silence(index) if self.is_model_without_data(index, deadline_ns) => {
-                    self.channels[index].silence.start_anew(deadline_ns);
-                }
                 Due::Silence(index) => {
                     let limit_ns = deadline_ns - self.channels[index].silence.since_ns;
                     let standing = self.channels[index].silence.raise();
@@ -191,23 +189,20 @@ impl Signals {
         all.min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
     }
 
-    /// How long this signal may be silent at least; 0 where silence says nothing.
+    /// Whether this is no patient, but where models say that they live: there only models speak.
+    fn is_of_models(&self) -> bool {
+        !self.channels.is_empty() && self.channels.iter().all(|channel| is_model(channel.name().0))
+    }
+
+    /// How long this signal may be silent at least; 0 where silence says nothing. That a model gives a patient no scores
+    /// is told once for all, where it says that it lives.
     fn silence_ns(&self, channel: &Channel) -> i64 {
         match channel.kind() {
+            _ if is_model(channel.name().0) && !self.is_of_models() => 0,
             Some(SignalKind::Numeric) => self.config.silence_reading_ns,
             Some(SignalKind::Questionnaire) | None => 0,
             Some(_) => self.config.silence_wave_ns,
         }
-    }
-
-    /// Whether this channel is a model's and no device of the patient is heard at `now_ns`.
-    fn is_model_without_data(&self, index: usize, now_ns: i64) -> bool {
-        let heard = |channel: &Channel| {
-            let least_ns = self.silence_ns(channel);
-            let quiet_ns = now_ns.saturating_sub(channel.silence.since_ns);
-            least_ns > 0 && quiet_ns <= channel.silence.limit_ns(least_ns) && !is_model(channel.name().0)
-        };
-        is_model(self.channels[index].name().0) && !self.channels.iter().any(heard)
     }
 
     fn silence(

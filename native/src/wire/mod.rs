@@ -10,7 +10,7 @@ mod vocabulary;
 pub use item::{Body, Command, Frame, Item, Reading, Wave};
 pub use messages::{Raw, RawMessage};
 pub use reason::Reason;
-pub use subject::{CONTROL, Subject, TICK_TENANT, is_model, is_token};
+pub use subject::{CONTROL, MODELS_NAME, Subject, TICK_TENANT, is_model, is_token};
 pub use validate::{MAX_BYTES, Reject, Validator};
 pub use vocabulary::{SignalKind, facts_of, kind_of, signal_name, ucum};
 

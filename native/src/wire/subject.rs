@@ -17,6 +17,10 @@ pub struct Subject<'a> {
 pub const CONTROL: &str = "control";
 /// The tenant token of the broker's ticks.
 pub const TICK_TENANT: &str = "tick";
+/// Under this patient of that tenant models say that they live; nobody else says anything there.
+const MODELS: &str = "models";
+/// The same as the puller names it.
+pub const MODELS_NAME: &str = "tick.models";
 const MODEL_PREFIX: &str = "model-";
 
 impl<'a> Subject<'a> {
@@ -37,7 +41,7 @@ impl<'a> Subject<'a> {
     /// Whether every token may be used as a name.
     pub fn is_valid(&self) -> bool {
         let plain = [self.tenant, self.patient, self.device, self.signal].iter().all(|token| is_token(token));
-        plain && self.tenant != TICK_TENANT
+        plain && (self.tenant != TICK_TENANT || (self.patient == MODELS && self.is_model()))
     }
 }
 
@@ -68,7 +72,14 @@ mod tests {
 
     #[test]
     fn refuses_odd_tokens_and_reserved_tenants() {
-        for subject in ["vp.3.main.p 1.d.ecg", "vp.3.tick.p1.d.ecg", "vp.3.main.p%.d.ecg"] {
+        assert!(Subject::parse("vp.3.tick.models.model-risk.numeric").unwrap().is_valid());
+        for subject in [
+            "vp.3.main.p 1.d.ecg",
+            "vp.3.tick.p1.d.ecg",
+            "vp.3.main.p%.d.ecg",
+            "vp.3.tick.models.d.numeric",
+            "vp.3.tick.p1.model-risk.numeric",
+        ] {
             assert!(!Subject::parse(subject).unwrap().is_valid(), "{subject}");
         }
         assert!(!is_token(""));

@@ -1,10 +1,13 @@
 """A model's identity, as the server enforces it: it reads the log and speaks under its own name alone."""
 
+import asyncio
+
 import pytest
 
 from connectors.identity.claims import credentials_file
 from connectors.identity.devices import authority_of
 from connectors.identity.files import write_secret
+from connectors.jetstream import JetStreamSink, OutMessage
 from connectors.jetstream.connection import native_options
 from connectors.jetstream.source import open_puller
 from dataflows._native import JetStreamError, Publisher
@@ -21,6 +24,17 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
     publisher.publish_all([("vitals.v1.main.p1.model-risk.numeric", [("Nats-Msg-Id", "score/1")], b"score")])
     own = "vp.*.*.*.model-risk.numeric"
     assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", own)] == ["score/1"]
+    sink = JetStreamSink(nats, "VITALS", subject=own, writer="model-risk").build_part("risk.scores", "VITALS/0", None)
+    sink.write_batch([OutMessage("vitals.v1.main.p1.model-risk.numeric", b"score", "score/2")])
+
+    async def purge():
+        async with locked.pipeline() as client:
+            await client.jetstream().purge_stream("VITALS", subject="fence.VITALS.model-risk.0")
+
+    asyncio.run(purge())
+    sink.write_batch([OutMessage("vitals.v1.main.p1.model-risk.numeric", b"score", "score/3")])
+    sink.close()
+    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", own)] == ["score/1", "score/2", "score/3"]
     pullers = [open_puller(settings, "model", f"VITALS/p{n}", None) for n in range(settings.streams.partitions)]
     heard = []
 
@@ -32,7 +46,8 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
     for puller in pullers:
         puller.close()
     for subject in ("vitals.v1.main.p1.model-other.numeric", "vitals.v1.main.p1.patch7.ecg_ii",
-                    "vitals.v1.main.p1.control.ack", "alerts.v1.main.p1.asystole"):  # fmt: skip
+                    "vitals.v1.main.p1.control.ack", "alerts.v1.main.p1.asystole",
+                    "fence.VITALS.model-other.0"):  # fmt: skip
         with pytest.raises(JetStreamError):
             Publisher(native_options(nats, "model")).publish_all([(subject, [], b"x")])
         # The server writes its log after it has refused.

@@ -7,7 +7,7 @@ from connectors.jetstream import JetStreamSink, OutMessage, ensure_streams
 from connectors.jetstream.sink import WRITER
 from connectors.jetstream.streams import StreamSetupError
 from dataflows._native import FencedError, JetStreamError
-from tests.connectors.jetstream.tools import alerts_in, open_publisher
+from tests.connectors.jetstream.tools import alerts_in, open_publisher, open_puller
 from tests.servers import NatsCluster
 from tests.waiting import until
 
@@ -79,6 +79,67 @@ def test_a_stream_without_room_for_fences_is_named(writer, admin):
     admin(admin.js.update_stream(config))
     with pytest.raises(JetStreamError, match=r"stream ALERTS takes no fence.*add the subject fence\.ALERTS\.\*"):
         writer()
+
+
+def score(model, n):
+    return OutMessage(f"vitals.v1.main.p1.{model}.numeric", b"%d" % n, f"{model}/{n}")
+
+
+@pytest.fixture
+def models(settings):
+    """Makes writers of models' scores into the log of record; what they had is their predecessor's state."""
+    made = []
+
+    def make(model, state=None):
+        sink = JetStreamSink(settings.nats, "VITALS", subject=f"vp.*.*.*.{model}.numeric", writer=model)
+        made.append(sink.build_part(f"{model}.scores", "VITALS/0", state))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def scores_in(settings):
+    publisher = open_publisher(settings)
+    found = [message_id for _, message_id, _ in publisher.scan("VITALS", 1, "", "vp.*.*.*.*.numeric")]
+    publisher.close()
+    return found
+
+
+def test_a_model_of_before_is_refused_and_other_models_are_not(settings, models):
+    old, other = models("model-risk"), models("model-other")
+    old.write_batch([score("model-risk", 1)])
+    new = models("model-risk", old.snapshot())
+    with pytest.raises(FencedError, match="another flow writes to stream VITALS"):
+        old.write_batch([score("model-risk", 2)])
+    new.write_batch([score("model-risk", n) for n in (1, 2, 3)])
+    other.write_batch([score("model-other", 1)])
+    assert scores_in(settings) == ["model-risk/1", "model-risk/2", "model-risk/3", "model-other/1"]
+
+
+def test_a_models_fence_that_retention_removed_is_raised_again(settings, models, admin):
+    sink = models("model-risk")
+    sink.write_batch([score("model-risk", 1)])
+    admin(admin.js.purge_stream("VITALS", subject="fence.VITALS.model-risk.0"))
+    sink.write_batch([score("model-risk", 2)])
+    assert scores_in(settings) == ["model-risk/1", "model-risk/2"]
+
+
+def test_the_flow_sees_frames_and_no_fences(settings, models):
+    sink = models("model-risk")
+    sink.write_batch([score("model-risk", 1)])
+    pullers = [open_puller(settings, partition) for partition in range(settings.streams.partitions)]
+    heard = []
+
+    def has_heard():
+        heard.extend(one[0] for puller in pullers for _, some in puller.poll(100) for one in some.entries() if one[0])
+        return heard
+
+    until(has_heard)
+    for puller in pullers:
+        puller.close()
+    assert [subject.partition(b".main.")[2] for subject in heard] == [b"p1.model-risk.numeric"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from connectors.jetstream.history import bounds, messages
 from connectors.jetstream.streams import ensure_streams
 from connectors.models.run import model_folder, plan_of, supervisor_of
 from dataflows._native import Publisher
+from dataflows.contracts import vitals_pb2 as pb
 from dataflows.models.spec import read_model
 from dataflows.settings import FlowSettings, QuestDBSettings, RunSettings, Settings, StackSettings
 from tests.faults.whole import Supervised
@@ -23,7 +24,7 @@ HERE = Path(__file__).parent
 class Ground:
     """Streams of one server, and what runs on them."""
 
-    def __init__(self, nats, folder, rules, **streams):
+    def __init__(self, nats, folder, rules, silence_reading_s=60.0, **streams):
         base = nats.settings(**streams)
         file = folder / "rules.toml"
         file.write_text(rules)
@@ -31,7 +32,7 @@ class Ground:
             nats=base.nats,
             streams=base.streams,
             questdb=QuestDBSettings(enabled=False),
-            flow=FlowSettings(rules=[file]),
+            flow=FlowSettings(rules=[file], silence_reading_s=silence_reading_s),
             run=RunSettings(backoff_max_s=0.4, drain_s=2.0),
             stack=StackSettings(data_dir=folder, snapshot_interval_s=1),
         )
@@ -67,7 +68,15 @@ class Ground:
         return asyncio.run(read())
 
     def scores(self, device):
-        return self.stored("VITALS", f"vp.*.*.*.{device}.numeric")
+        return self.stored("VITALS", f"vp.*.main.*.{device}.numeric")
+
+    def beats(self, device):
+        """Signs of life."""
+        return self.stored("VITALS", f"vp.*.tick.models.{device}.numeric")
+
+    def scored(self, device):
+        """(patient, body) of the scores."""
+        return [(pb.Frame.FromString(body).patient, body) for _, body in self.scores(device)]
 
     def alerts(self, rule):
         return [json.loads(body) for _, body in self.stored("ALERTS", f"alerts.v1.*.*.{rule}")]

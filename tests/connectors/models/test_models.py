@@ -3,6 +3,7 @@
 import asyncio
 import json
 import statistics
+import threading
 import time
 
 import pytest
@@ -146,6 +147,52 @@ async def _latencies(ground, publish, name):
         found.append(time.monotonic() - began)
     await client.close()
     return found
+
+
+MANY = [f"m{number}" for number in range(12)]
+STEP = """
+name = "risk"
+version = 1
+scorer = "scorers:first_column"
+features = ["hr.mean"]
+window_s = 60
+step_s = 1
+sample_s = 1
+late_s = 5
+budget_s = 5
+"""
+
+
+@pytest.mark.services
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_model_that_dies_is_one_alert_of_the_pipeline_however_many_patients_it_has(nats_server, tmp_path):
+    ground = Ground(nats_server, tmp_path, RULES, silence_reading_s=4.0)
+    publish, flow = ground.publisher(), ground.flow()
+    framers, stop = [NumericFramer(Origin(patient, "watch")) for patient in MANY], threading.Event()
+
+    def live():
+        while not stop.wait(0.5):
+            frames = [framer.frame([Reading(pb.CODE_HR, 70, pb.UNIT_PER_MIN)], time.time_ns()) for framer in framers]
+            publish.publish_all([(subject_of(frame), [], frame.SerializeToString()) for frame in frames])
+
+    devices = threading.Thread(target=live, daemon=True)
+    devices.start()
+    beside = ground.model(STEP)
+    until(lambda: len(ground.beats("model-risk")) >= 6, 90, poll_s=0.3)
+    assert ground.alerts("model_silent") == []
+    beside.stop()
+    until(lambda: ground.alerts("model_silent"), 60, poll_s=0.3)
+    again = ground.model(STEP)
+    until(lambda: len(ground.alerts("model_silent")) >= 2, 90, poll_s=0.3)
+    again.stop()
+    stop.set()
+    devices.join()
+    flow.stop()
+    said = [(one["tenant"], one["patient"], one["device"], one["event"]) for one in ground.alerts("model_silent")]
+    assert said[:2] == [("tick", "models", "model-risk", event) for event in ("raised", "cleared")]
+    assert {one[:3] for one in said} == {("tick", "models", "model-risk")}
+    assert {patient for patient, _ in ground.scored("model-risk")} == set(MANY)
 
 
 @pytest.mark.services
