@@ -8,6 +8,7 @@ turns them into a probability.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -24,6 +25,13 @@ RECENT_S = 14.0
 """An event that explains an alarm begins within 10 s before it and lasts at most about 4 s longer."""
 SHAPE_HZ = 125.0
 """Rate at which waveforms are kept for comparing shapes."""
+
+LEAST_QRS_MV = 0.05
+"""Nothing smaller is a QRS: a third of the 0.15 mV that a cardiac monitor shall not count (ANSI/AAMI EC13:2002).
+The detector takes any scale and finds beats in the last bits of a silent lead."""
+QRS_HALF_S = 0.06
+LEAST_PULSE_STEPS = 5.0
+"""A wave whose usual rise is fewer steps of its converter than this shows the converter, not a pulse."""
 
 RUN_FEATURES = (
     *("run_unlike", "run_rate", "run_width", "run_size", "run_even", "run_self"),
@@ -58,6 +66,10 @@ class _Wave:
         while len(self.values) > KEPT_S * self.fs_hz / self.step:
             self.values.popleft()
 
+    def place(self, sample: int) -> int:
+        """Place among the kept values of the one at or before a sample; negative when that is gone."""
+        return sample // self.step - (math.ceil(self.pushed / self.step) - len(self.values))
+
     def recent(self) -> Floats:
         """Kept values, oldest first."""
         return np.array(self.values)
@@ -80,11 +92,19 @@ class Lead:
 
     def push(self, samples: Floats) -> None:
         """Takes the next samples, millivolts; NaN is invalid."""
-        self._beats.extend(self._qrs.push(samples).tolist())
         self._seconds.extend(self._vf.push(samples))
         self.wave.keep(samples)
+        self._beats.extend(beat for beat in self._qrs.push(samples).tolist() if self._large(beat))
         while self._beats and self._beats[0] < self.wave.pushed - KEPT_S * self.fs_hz:
             self._beats.popleft()
+
+    def _large(self, beat: int) -> bool:
+        """Whether the wave about a beat is large enough to be one; unknown when it is no longer kept."""
+        at = self.wave.place(beat)
+        half = round(QRS_HALF_S * self.fs_hz / self.wave.step)
+        about = self.wave.recent()[max(0, at - half) : at + half + 1]
+        about = about[np.isfinite(about)]
+        return at < 0 or len(about) == 0 or float(np.ptp(about)) >= LEAST_QRS_MV
 
     def beats_s(self) -> Floats:
         """Beats, seconds before now: negative, ascending."""
@@ -268,6 +288,13 @@ def _least_swing(wave: _Wave) -> float:
     return float(ranges[-recent:].min() / max(float(np.median(ranges[:-recent])), 1e-9))
 
 
+def _step(values: Floats) -> float:
+    """Least difference between two values, the step of the converter; 0 without two different ones."""
+    steps = np.abs(np.diff(values))
+    steps = steps[steps > 1e-6 * np.ptp(values)] if len(values) else steps
+    return float(steps.min()) if len(steps) else 0.0
+
+
 def _pulse_features(pulse: PulseWave | None) -> dict[str, float]:
     found = dict.fromkeys(PULSE_FEATURES, 0.0)
     if pulse is None:
@@ -279,6 +306,8 @@ def _pulse_features(pulse: PulseWave | None) -> dict[str, float]:
     usual = float(np.median(rises[early]))
     late = rises[at > -10.0] / max(usual, 1e-9)
     wave, before = pulse.wave.last(8.0), pulse.wave.last(KEPT_S)
+    if usual < LEAST_PULSE_STEPS * _step(before):
+        return found
     found |= {
         "present": 1.0,
         "gap": _gap(at, -RECENT_S),

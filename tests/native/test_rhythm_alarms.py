@@ -56,6 +56,27 @@ def test_evidence_shows_silence_of_heart_and_pulse():
     assert judge("Asystole", stopped).probability > judge("Asystole", alive).probability
 
 
+def heard(wave: np.ndarray, pulse: np.ndarray) -> dict[str, float]:
+    found = AlarmEvidence({"II": FS}, {"PLETH": FS})
+    for at in range(0, len(wave), 250):
+        found.push("II", wave[at : at + 250])
+        found.push("PLETH", pulse[at : at + 250])
+    return found.features()
+
+
+def test_beats_in_the_last_bits_of_a_silent_lead_are_none():
+    small, pulse = 0.04 * ecg(60.0), np.zeros(round(60 * FS))
+    assert heard(small, pulse)["ecg_gap_min"] > 13.9
+    assert heard(2.0 * small, pulse)["ecg_gap_min"] < 1.5, "0.08 mV is a small QRS, but one"
+
+
+def test_a_pulse_of_a_few_steps_of_the_converter_is_none():
+    pulse = 80 + 40 * np.clip(ecg(60.0), 0, None)
+    few, many = np.round((pulse - 80) / 12) * 12, np.round((pulse - 80) / 2) * 2
+    assert heard(ecg(60.0), few)["pulse0_present"] == 0.0
+    assert heard(ecg(60.0), many)["pulse0_present"] == 1.0
+
+
 def test_evidence_does_not_depend_on_chunks():
     whole = evidence(stopped=True, chunk=15_000)
     assert evidence(stopped=True, chunk=77) == whole
