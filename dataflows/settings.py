@@ -147,6 +147,9 @@ class WebSettings(BaseModel):
     )
     max_rows: int = Field(10_000, ge=1, le=1_000_000, description="Most rows in one answer.")
     max_screens: int = Field(200, ge=1, description="Most live connections at once.")
+    flow_health: list[str] = Field(
+        ["http://127.0.0.1:9400"], description="Health endpoints of `vitals run`: whether the flow gets on."
+    )
     secure_cookie: bool = Field(False, description="A TLS proxy stands before it: the cookie is sent over HTTPS only.")
 
 

@@ -5,7 +5,6 @@ that alerts that stand are known after a restart. A lost connection is told to e
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -18,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from connectors.api import wire
+from connectors.api.pipeline import Pipeline
 from connectors.jetstream.connection import connect
 from dataflows._native import Validator
 from dataflows.live import PatientView, Shown
@@ -60,6 +60,7 @@ class Hub:
         self.broker_ns = 0
         """When the last frame, alert or tick came from NATS."""
         self.rejected = 0
+        self.pipeline = Pipeline(settings.web.flow_health, ticks=settings.streams.log_time == "server")
         self._settings = settings
         self._validator = validator
         self._config = signals_config(settings)
@@ -86,8 +87,8 @@ class Hub:
         return [alert for alert in self._alerts.values() if alert["tenant"] in (tenant, "tick")]
 
     def upstream(self) -> dict[str, Any]:
-        """Returns how the connection to NATS is."""
-        return {"connected_ns": self.connected_ns, "last_ns": self.broker_ns}
+        """Returns how the connection to NATS is, and whether the flow gets on."""
+        return {"connected_ns": self.connected_ns, "last_ns": self.broker_ns, "flow": self.pipeline.brief()}
 
     @property
     def screens(self) -> int:
@@ -129,7 +130,7 @@ class Hub:
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        board = asyncio.create_task(self._board())
+        beside = [asyncio.create_task(self._board()), asyncio.create_task(self.pipeline.run())]
         try:
             while True:
                 try:
@@ -138,9 +139,9 @@ class Hub:
                     logger.warning("NATS: %s; trying again", error or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
         finally:
-            board.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await board
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _listen(self) -> None:
         self._lost.clear()

@@ -70,7 +70,10 @@ SCHEMAS: dict[str, Any] = {
         database=_record(ok=_BOOLEAN, error=_STRING),
         tables=_list(_record(table=_STRING, suspended=_BOOLEAN, pending=_INTEGER)),
         streams=_list(_OBJECT),
-        rejects=_list(_OBJECT),
+        flow=_record(known=_BOOLEAN, stale_s=_NUMBER, says=_STRING, lag_s=_NUMBER, partitions=_list(_OBJECT)),
+        ledger=_list(_record(ts_ns=_INTEGER, patient=_STRING, device=_STRING, signal=_STRING, received=_INTEGER)),
+        rejects=_list(_record(seq=_INTEGER, reason=_STRING, detail=_STRING, subject=_STRING)),
+        rejects_by_reason=_list(_record(reason=_STRING, messages=_INTEGER)),
         clocks=_list(_OBJECT),
     ),
     "Stored": _record(log_seq=_INTEGER, duplicate=_BOOLEAN, actor=_STRING),
@@ -175,7 +178,7 @@ PATHS: dict[str, Any] = {
     ),
     "/burden": _get("The alarm burden of a span: alerts, pages, answers, by rule and patient", "Burden", *_SPAN[:2]),
     "/alerts/{alert_id}": _get("Every transition of an alert", "History"),
-    "/status": _get("Technical state: streams, tables, rejects, clocks", "Status"),
+    "/status": _get("Technical state: flow, streams, tables, ledger of every signal, rejects, clocks", "Status"),
 }
 
 

@@ -243,5 +243,24 @@ def clocks(tenant: str) -> Query:
     return sql, [tenant]
 
 
+_LEDGER = "cast(ts AS long) ts_ns, patient, device, signal, received, stored, late, duplicate, rejected"
+_LEDGER_RECENT_S = 150
+
+
+def ledger(tenant: str, now_ns: int, limit: int) -> Query:
+    """What became of every signal's frames since it was first heard of: the last word on each, in the last day."""
+    sql = (
+        f"SELECT {_LEDGER} FROM (SELECT * FROM ledger WHERE ts > %s AND tenant = %s "  # noqa: S608  (constants)
+        f"LATEST ON ts PARTITION BY patient, device, signal) ORDER BY patient, device, signal LIMIT {limit}"
+    )
+    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant]
+
+
+def ledger_recent(tenant: str, now_ns: int) -> Query:
+    """The rows of the last minutes (there is one a minute), by time: how fast the counts grow."""
+    sql = f"SELECT {_LEDGER} FROM ledger WHERE ts > %s AND tenant = %s ORDER BY ts"  # noqa: S608  (constants)
+    return sql, [now_ns - _LEDGER_RECENT_S * 10**9, tenant]
+
+
 TABLE_STATE: Query = ("SELECT * FROM wal_tables()", [])
 """How far each table's log is applied; a suspended table takes rows and shows none."""

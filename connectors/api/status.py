@@ -1,4 +1,7 @@
-"""The technical state: is NATS there, how far are the tables, how much waits, what was rejected, the device clocks."""
+"""The technical state: NATS, the flow, tables, what became of every signal's frames, what was rejected, device clocks.
+
+A key of one organisation sees that organisation's signals, clocks and rejects; the servers' state everybody sees.
+"""
 
 import asyncio
 import contextlib
@@ -7,6 +10,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
+from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,19 +19,25 @@ from connectors.api import queries
 from connectors.api.context import Context, place
 from connectors.api.database import DatabaseUnavailableError
 from connectors.api.problems import JsonResponse
+from connectors.jetstream.streams import is_fence
 from dataflows.contracts.tables import TABLES
 
 _REJECTS = 20
+_MOST_READ = 200
+"""Messages of REJECTED that are read for those 20, when others' lie between."""
 
 
 async def status(request: Request) -> Response:
     """Answers also when a part is down: the part says so."""
     here, tenant = place(request)
-    database, streams = await asyncio.gather(_database(here, tenant), _streams(here))
+    # Whoever may see every organisation sees every reject, also those whose subject names nobody.
+    only = here.access.identify(request).tenant
+    database, streams = await asyncio.gather(_database(here, tenant), _streams(here, only))
     return JsonResponse(
         {
             "server_ns": time.time_ns(),
             "nats": here.hub.upstream(),
+            "flow": here.hub.pipeline.whole(),
             "screens": here.hub.screens,
             "rejected_live": here.hub.rejected,
             **streams,
@@ -37,11 +47,14 @@ async def status(request: Request) -> Response:
 
 
 async def _database(here: Context, tenant: str) -> dict[str, Any]:
+    now_ns = time.time_ns()
     try:
         tables = await here.database.rows(*queries.TABLE_STATE)
         clocks = await here.database.rows(*queries.clocks(tenant))
+        counted = await here.database.rows(*queries.ledger(tenant, now_ns, here.settings.web.max_rows))
+        recent = await here.database.rows(*queries.ledger_recent(tenant, now_ns))
     except DatabaseUnavailableError as error:
-        return {"database": {"ok": False, "error": str(error)}, "tables": [], "clocks": []}
+        return {"database": {"ok": False, "error": str(error)}, "tables": [], "clocks": [], "ledger": []}
     described = [
         {
             "table": row["name"],
@@ -51,24 +64,37 @@ async def _database(here: Context, tenant: str) -> dict[str, Any]:
         for row in tables
         if row["name"] in TABLES
     ]
-    return {"database": {"ok": True, "error": ""}, "tables": described, "clocks": clocks}
+    ledger = with_rates(counted, recent)
+    return {"database": {"ok": True, "error": ""}, "tables": described, "clocks": clocks, "ledger": ledger}
 
 
-async def _streams(here: Context) -> dict[str, Any]:
+def with_rates(rows: list[dict[str, Any]], recent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each signal's counts, with the frames a minute between its first and last row of the last minutes.
+
+    None where there are no two: a signal that has just begun, or is heard no more.
+    """
+    first: dict[tuple[str, str, str], dict[str, Any]] = {}
+    rates: dict[tuple[str, str, str], float] = {}
+    for row in recent:
+        key = (row["patient"], row["device"], row["signal"])
+        begin = first.setdefault(key, row)
+        if row["ts_ns"] > begin["ts_ns"] and row["received"] >= begin["received"]:
+            rates[key] = (row["received"] - begin["received"]) * 60e9 / (row["ts_ns"] - begin["ts_ns"])
+    return [{**row, "frames_per_min": rates.get((row["patient"], row["device"], row["signal"]))} for row in rows]
+
+
+async def _streams(here: Context, only: str | None) -> dict[str, Any]:
     """Messages of each stream, and the last ones that were rejected, with their reasons (not their content)."""
     client, names = here.hub.client, here.settings.streams
     if client is None:
-        return {"streams": [], "rejects": []}
+        return {"streams": [], "rejects": [], "rejects_by_reason": []}
     js = client.jetstream(timeout=here.settings.nats.ack_timeout_s)
     try:
-        found = [await js.stream_info(name) for name in (names.vitals, names.alerts, names.rejected, names.spill)]
-        last, first = found[2].state.last_seq, found[2].state.first_seq
-        rejects = []
-        for seq in range(last, max(first, last - _REJECTS + 1, 1) - 1, -1):
-            with contextlib.suppress(NotFoundError):
-                rejects.append(_reject(await js.get_msg(names.rejected, seq)))
+        found = [await js.stream_info(name) for name in (names.vitals, names.alerts, names.spill)]
+        refused = await js.stream_info(names.rejected, subjects_filter="rejected.v1.>")
+        rejects = await _last_rejects(js, names.rejected, refused.state, only)
     except (NatsError, OSError) as error:
-        return {"streams": [], "rejects": [], "streams_error": str(error)}
+        return {"streams": [], "rejects": [], "rejects_by_reason": [], "streams_error": str(error)}
     streams = [
         {
             "stream": info.config.name,
@@ -77,13 +103,37 @@ async def _streams(here: Context) -> dict[str, Any]:
             "first_seq": info.state.first_seq,
             "last_seq": info.state.last_seq,
         }
-        for info in found
+        for info in (*found[:2], refused, found[2])
     ]
-    return {"streams": streams, "rejects": rejects}
+    by_subject = (refused.state.subjects or {}) if only is None else {}
+    reasons = [
+        {"reason": subject.rpartition(".")[2], "messages": count} for subject, count in sorted(by_subject.items())
+    ]
+    return {"streams": streams, "rejects": rejects, "rejects_by_reason": reasons}
+
+
+async def _last_rejects(js: JetStreamContext, stream: str, state: Any, only: str | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for seq in range(state.last_seq, max(state.first_seq, state.last_seq - _MOST_READ + 1, 1) - 1, -1):
+        with contextlib.suppress(NotFoundError):
+            message = await js.get_msg(stream, seq)
+            if is_fence(message.subject or ""):
+                continue
+            reject = _reject(message)
+            if only is None or only in reject["subject"].split(".")[2:3]:
+                found.append(reject)
+        if len(found) == _REJECTS:
+            break
+    return found
 
 
 def _reject(message: RawStreamMsg) -> dict[str, Any]:
     headers = message.headers or {}
     found = {name: headers.get(f"Vitals-{name.title()}", "") for name in ("reason", "detail", "subject")}
     log_ns = headers.get("Vitals-Log-Time", "0")
-    return {**found, "log_ns": int(log_ns) if log_ns.isdigit() else 0, "bytes": len(message.data or b"")}
+    return {
+        **found,
+        "seq": message.seq,
+        "log_ns": int(log_ns) if log_ns.isdigit() else 0,
+        "bytes": len(message.data or b""),
+    }

@@ -49,6 +49,7 @@ class Health:
             "silent": self._silent(),
             "restarts": status.restarts,
             "reason": status.reason,
+            "unaccounted": status.unaccounted,
             "lag_s": max((partition.lag_s for partition in status.partitions.values()), default=None),
             "pending": sum(partition.pending for partition in status.partitions.values()),
             "partitions": {name: asdict(partition) for name, partition in sorted(status.partitions.items())},

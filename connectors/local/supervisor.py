@@ -74,6 +74,7 @@ class Status:
         reason: Why it last ended, in words.
         partitions: How far each partition of the log is, by the flow's own metrics.
         samples: All metrics of the flow, added up over its processes.
+        unaccounted: Messages that became nothing, or two things; must be 0.
     """
 
     state: State
@@ -81,6 +82,7 @@ class Status:
     reason: str
     partitions: dict[str, Partition]
     samples: dict[str, float]
+    unaccounted: int = 0
 
 
 class Supervisor:
@@ -194,10 +196,12 @@ class Supervisor:
         processes, unaccounted = self.flow.processes, Unaccounted()
         while self.flow.whole and self.flow.processes is processes and not self._stop.is_set():
             samples = self.flow.samples()
-            UNACCOUNTED.set(unaccounted.observe(samples, time.monotonic()))
+            gone = unaccounted.observe(samples, time.monotonic())
+            UNACCOUNTED.set(gone)
             partitions = partitions_of(samples)
             if self.flow.processes is processes and self.flow.whole and not self._stop.is_set():
-                self._note(State.RUNNING if partitions else State.STARTING, partitions=partitions, samples=samples)
+                state = State.RUNNING if partitions else State.STARTING
+                self._note(state, partitions=partitions, samples=samples, unaccounted=gone)
                 UP.set(1)
             self._stop.wait(_LOOK_S)
 

@@ -1,7 +1,7 @@
 // An alert on the screen: its badge, its sentence, the buttons that answer it.
 
 import { command, get } from "./api.js";
-import { age, el, number, unit, when, words } from "./format.js";
+import { age, ago, el, figure, moment, number, said, unit, words } from "./format.js";
 import { serverNow, state, unanswered } from "./store.js";
 
 // Shape and word say the priority, colour only repeats it.
@@ -13,23 +13,28 @@ export function badge(alert) {
   return el("span", { class: `badge ${alert.priority} ${unanswered(alert) ? "open" : "answered"}` }, shape, ` ${alert.priority}`);
 }
 
+const from = (alert, field) => `/alerts/${alert.alert_id}#transitions/transition=${alert.transition}/${field}`;
+
+/** What it says, with the value and the limit. */
 export function sentence(alert) {
+  const what = said(alert.text || words(alert.rule));
   // The last value of a condition that is over is a good one, and would contradict the sentence.
-  if (alert.condition === false) return `${alert.text || words(alert.rule)} (over)`;
-  const measured = alert.value == null ? "" : `${number(alert.code, alert.value)} ${unit(alert.unit)}`.trim();
-  const limit = alert.limit == null ? "" : ` (limit ${number(alert.code, alert.limit)})`;
-  return `${alert.text || words(alert.rule)}${measured ? `: ${measured}${limit}` : ""}`;
+  if (alert.condition === false) return el("span", {}, what, " (over)");
+  if (alert.value == null) return el("span", {}, what);
+  const measured = [": ", figure(number(alert.code, alert.value), from(alert, "value")), alert.unit === "1" ? "" : ` ${unit(alert.unit)}`];
+  const limit = alert.limit == null ? [] : [" (limit ", figure(number(alert.code, alert.limit), from(alert, "limit")), ")"];
+  return el("span", {}, what, ...measured, ...limit);
 }
 
 /** Where it stands, in words. */
 export function standing(alert) {
-  const said = [alert.state === "raised" ? "active" : alert.state];
-  if (alert.level > 1) said.push(`level ${alert.level}`);
-  if (alert.until_ns) said.push(`until ${when(alert.until_ns)}`);
-  if (alert.actor) said.push(`by ${alert.actor}`);
-  if (alert.responsible) said.push(`responsible: ${alert.responsible}`);
-  if (alert.condition === false) said.push("condition is over");
-  return said.join(", ");
+  const parts = [[alert.state === "raised" ? "active" : alert.state]];
+  if (alert.level > 1) parts.push(["level ", figure(alert.level, from(alert, "level"))]);
+  if (alert.until_ns) parts.push(["until ", moment(alert.until_ns)]);
+  if (alert.actor) parts.push(["by ", said(alert.actor)]);
+  if (alert.responsible) parts.push(["responsible: ", said(alert.responsible)]);
+  if (alert.condition === false) parts.push(["condition is over"]);
+  return el("span", {}, ...parts.flatMap((part, n) => (n ? [", ", ...part] : part)));
 }
 
 /** Sends a command and shows what becomes of it: the transition comes by itself, a refusal has to be looked up. */
@@ -72,4 +77,4 @@ export function answers(alert) {
 }
 
 /** Since when it lasts. */
-export const since = (alert) => `${when(alert.onset_ns)}, ${age(serverNow() - alert.onset_ns / 1e6)} ago`;
+export const since = (alert) => el("span", {}, moment(alert.onset_ns), ", ", ago(alert.onset_ns, serverNow()));

@@ -32,6 +32,7 @@ function route() {
 const SAYS = {
   stale: () => `NO DATA FROM THE SERVER for ${age(performance.now() - state.lastMessage)}: what you see is old. Trying to connect again.`,
   upstream: () => "THE SERVER HAS LOST NATS: what you see is old.",
+  flow: () => `THE PIPELINE STANDS STILL for ${age(state.upstream.flow.stale_s * 1000)}: no alert can be raised now (${state.upstream.flow.says}).`,
   pipeline: () => `THE PIPELINE IS SILENT: no alert can be raised now. ${[...state.alerts.values()].find((one) => one.tenant === "tick")?.text ?? ""}`,
 };
 
@@ -45,6 +46,7 @@ function refresh() {
   const open = alertsOf().filter(unanswered);
   count.hidden = !open.length;
   count.textContent = open.length;
+  count.dataset.source = "/alerts?state=standing#alerts|count:open";
   count.dataset.priority = open[0]?.priority ?? "";
   count.setAttribute("aria-label", `${open.length} unanswered`);
   document.getElementById("sound").textContent = label();

@@ -20,6 +20,12 @@ export function when(ns, now = Date.now()) {
   return `${today ? "" : day}${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())} ${offset(date)}`;
 }
 
+/** A moment, readable by programs, too. */
+export const moment = (ns, now) => el("time", { datetime: new Date(ns / NS_PER_MS).toISOString() }, when(ns, now));
+
+/** How long ago a moment was. */
+export const ago = (ns, nowMs) => el("time", { datetime: new Date(ns / NS_PER_MS).toISOString(), "data-ago": true }, `${age(nowMs - ns / NS_PER_MS)} ago`);
+
 /** "4 s", "3 min", "2 h", "5 d". */
 export function age(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
@@ -43,6 +49,25 @@ export const words = (name) => name.replaceAll("_", " ");
 
 /** After how many seconds a number is too old to be read as the present one. */
 export const FRESH_S = { hr: 15, pulse_rate: 15, spo2: 15, resp_rate: 60 };
+
+/**
+ * A number with its source: the address below api/v1 whose answer holds it, and after # the way to it there
+ * (docs/dashboard.md). A browser test reads every number on every page and looks it up.
+ */
+export const figure = (text, source, more = {}) => el("span", { "data-source": source, ...more }, String(text));
+
+/** A name of somebody or something, which may look like a number. */
+export const named = (text) => el("span", { "data-name": true }, text);
+
+/** What people and programs wrote in their own words. */
+export const said = (text) => el("span", { "data-words": true }, text);
+
+/** Where a row of one moment is: JavaScript knows a moment of ns to 256 ns only. */
+export function source(patient, kind, params, ns, way, beforeMs = 0) {
+  const us = BigInt(Math.round(ns / 1000));
+  const query = new URLSearchParams({ ...params, from: `${us - 1n - BigInt(beforeMs) * 1000n}000`, to: `${us + 2n}000` });
+  return `/patients/${encodeURIComponent(patient)}/${kind}?${query}#${way}`;
+}
 
 /** An element: attributes, then children. */
 export function el(name, attributes = {}, ...children) {

@@ -1,7 +1,7 @@
 // Every alert that stands, the most urgent first, with the buttons that answer it.
 
 import { answers, badge, sentence, since, standing } from "./alertview.js";
-import { el } from "./format.js";
+import { el, figure, named } from "./format.js";
 import { alertsOf, listen, unanswered } from "./store.js";
 
 export function inbox(main) {
@@ -16,13 +16,14 @@ export function inbox(main) {
     key = now;
     const focused = document.activeElement?.closest?.("[data-alert]")?.dataset.alert;
     const open = found.filter(unanswered).length;
-    summary.textContent = found.length ? `${open} wait for an answer, ${found.length - open} answered` : "";
+    const count = (number, which) => figure(number, `/alerts?state=standing#alerts|count:${which}`);
+    summary.replaceChildren(...(found.length ? [count(open, "open"), " wait for an answer, ", count(found.length - open, "answered"), " answered"] : []));
     const cards = found.map((alert) =>
       el(
         "li",
         { class: `alert-card ${alert.priority}`, "data-alert": alert.alert_id, "data-state": alert.state, "data-rule": alert.rule, "data-patient": alert.patient, tabindex: -1 },
-        el("div", {}, badge(alert), " ", el("a", { href: `#/patient/${encodeURIComponent(alert.patient)}` }, alert.patient), " ", el("strong", {}, sentence(alert))),
-        el("p", { class: "meta" }, `${since(alert)}; ${standing(alert)}`),
+        el("div", {}, badge(alert), " ", el("a", { href: `#/patient/${encodeURIComponent(alert.patient)}` }, named(alert.patient)), " ", el("strong", {}, sentence(alert))),
+        el("p", { class: "meta" }, since(alert), "; ", standing(alert)),
         answers(alert),
       ),
     );

@@ -2,12 +2,12 @@
 
 import { command, get } from "./api.js";
 import { answers, badge, sentence, since, standing } from "./alertview.js";
-import { age, el, number, unit, when, words } from "./format.js";
+import { el, figure, moment as time, named, number, said, unit, words } from "./format.js";
 import { alertsOf, listen, merge, serverNow, state, watch } from "./store.js";
 import { follow, preference } from "./strips.js";
 import { drawStill } from "./sweep.js";
 import { trends } from "./trends.js";
-import { quality, reading, SILENT_MS } from "./ward.js";
+import { quality, reading, seen as lastSeen, show, SILENT_MS } from "./ward.js";
 
 const BIG = [["hr", "HR", "/min"], ["spo2", "SpO₂", "%"], ["resp_rate", "RR", "/min"], ["bp", "BP", "mmHg"], ["temp", "Temp", "°C"], ["news2", "NEWS2", ""]];
 const AROUND_MS = 4000;
@@ -21,13 +21,12 @@ function numbers() {
     return { code, value, old, source, node: el("div", { class: `number ${code}` }, el("span", { class: "label" }, label, of ? el("small", {}, ` ${of}`) : null), value, old, source) };
   });
   const update = (tile, now) => {
-    for (const { code, value, old, source, node } of cells) {
-      const shown = reading(tile, code, now);
-      value.textContent = shown.text;
-      old.textContent = [shown.from, shown.age && `${shown.age} ago`].filter(Boolean).join(", ");
-      node.dataset.state = shown.state;
-      node.hidden = shown.state === "absent" && code !== "hr" && code !== "spo2";
-      source.textContent = tile.values[code]?.source?.includes("/") ? `from ${tile.values[code].source.split("/")[1]}` : "";
+    for (const cell of cells) {
+      const shown = reading(tile, cell.code, now);
+      show(cell, shown, now);
+      cell.node.hidden = shown.state === "absent" && cell.code !== "hr" && cell.code !== "spo2";
+      const [, signal] = (tile.values[cell.code]?.source ?? "").split("/");
+      cell.source.replaceChildren(...(signal ? ["from ", named(signal)] : []));
     }
   };
   return { node: el("div", { class: "numbers" }, ...cells.map((one) => one.node)), update };
@@ -52,7 +51,7 @@ function moment(alert) {
       const { frames } = await get(`/patients/${alert.patient}/waveforms/${signal}`, { from: ns(fromMs - 1000), to: ns(toMs) });
       if (!frames.length) return box.append("no samples are stored of that time");
       const canvas = el("canvas", { class: "strip", role: "img", "aria-label": `${signal} when ${words(alert.rule)} was raised` });
-      box.append(el("p", {}, `${signal}, 25 mm/s, from ${when(fromMs * 1e6)}`), el("div", { class: "scroll", tabindex: 0 }, canvas));
+      box.append(el("p", {}, named(signal), el("span", { class: "label" }, ", 25 mm/s, from "), time(fromMs * 1e6)), el("div", { class: "scroll", tabindex: 0 }, canvas));
       drawStill(canvas, signal, frames, fromMs, toMs);
     } catch (error) {
       box.append(error.message);
@@ -66,7 +65,7 @@ function alertCard(alert) {
     "li",
     { class: `alert-card ${alert.priority}`, "data-alert": alert.alert_id, "data-state": alert.state },
     el("div", {}, badge(alert), " ", el("strong", {}, sentence(alert))),
-    el("p", { class: "meta" }, `${since(alert)}; ${standing(alert)}`),
+    el("p", { class: "meta" }, since(alert), "; ", standing(alert)),
     answers(alert),
     moment(alert),
   );
@@ -76,10 +75,11 @@ async function past(patient) {
   const list = el("ol", { class: "past" });
   const { alerts } = await get("/alerts", { patient, limit: 500 });
   for (const one of alerts.reverse().slice(0, 100)) {
-    const said = one.event && one.event !== one.state ? `${words(one.event)}, ${one.state}` : one.state;
-    list.append(el("li", {}, `${when(one.log_ns)}  ${one.priority}  `, el("strong", {}, words(one.rule)), `  ${said}${one.actor ? ` by ${one.actor}` : ""}${one.reason ? `: ${one.reason}` : ""}`));
+    const became = one.event && one.event !== one.state ? `${words(one.event)}, ${one.state}` : one.state;
+    const by = `${one.actor ? ` by ${one.actor}` : ""}${one.reason ? `: ${one.reason}` : ""}`;
+    list.append(el("li", {}, time(one.log_ns), `  ${one.priority}  `, el("strong", {}, named(words(one.rule))), `  ${became}`, said(by)));
   }
-  if (!alerts.length) list.append(el("li", {}, "none in the last 24 hours"));
+  if (!alerts.length) list.append(el("li", { class: "label" }, "none in the last 24 hours"));
   return list;
 }
 
@@ -109,9 +109,13 @@ async function limits(patient) {
   if (!rows.length) return el("p", {}, "Defaults of the rule set; none was changed for this patient.");
   const body = el("tbody");
   for (const row of rows) {
-    body.append(el("tr", {}, ...[words(row.rule), number("", row.limit_value), unit(row.unit ?? ""), row.delay_s == null ? "" : `${row.delay_s} s`, row.profile ?? "", row.source ?? ""].map((text) => el("td", {}, text))));
+    const from = (field) => `/patients/${encodeURIComponent(patient)}/limits#limits/rule=${row.rule}/${field}`;
+    const limit = row.limit_value == null ? "by the rule" : figure(row.limit_value, from("limit_value"));
+    const delay = row.delay_s == null ? [] : [figure(row.delay_s, from("delay_s")), " s"];
+    const cells = [[named(words(row.rule))], [limit], [named(unit(row.unit ?? ""))], delay, [row.profile ?? ""], [row.source ?? ""], [said(row.actor ?? "")]];
+    body.append(el("tr", {}, ...cells.map((parts) => el("td", {}, ...parts))));
   }
-  const head = el("tr", {}, ...["Rule", "Limit", "Unit", "Delay", "Profile", "From"].map((text) => el("th", { scope: "col" }, text)));
+  const head = el("tr", {}, ...["Rule", "Limit", "Unit", "Delay", "Profile", "From", "By"].map((text) => el("th", { scope: "col" }, text)));
   return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, head), body));
 }
 
@@ -135,7 +139,7 @@ function section(title, make, ...below) {
 }
 
 function scale() {
-  return el("p", { class: "scale" }, el("span", { class: "bar", "aria-hidden": "true" }), "1 s = 25 mm; leads 10 mm/mV; ▼ R peak");
+  return el("p", { class: "scale label" }, el("span", { class: "bar", "aria-hidden": "true" }), "1 s = 25 mm; leads 10 mm/mV; ▼ R peak");
 }
 
 export function patient(main, name) {
@@ -144,7 +148,7 @@ export function patient(main, name) {
   const [big, trend] = [numbers(), trends(name)];
   const may = state.who?.role !== "viewer";
   main.replaceChildren(
-    el("div", { class: "patient-head" }, el("a", { href: "#/", class: "back" }, "← Ward"), el("h1", {}, name), seen, signals),
+    el("div", { class: "patient-head" }, el("a", { href: "#/", class: "back" }, "← Ward"), el("h1", {}, named(name)), seen, signals),
     el("div", { class: "live" }, el("div", {}, strip, none, scale()), big.node),
     el("section", { "aria-label": "Alerts" }, el("h2", {}, "Alerts"), list),
     trend.node,
@@ -157,7 +161,7 @@ export function patient(main, name) {
     if (wave.patient !== name) return null;
     none.hidden = true;
     const canvas = el("canvas", { class: `strip ${wave.signal.startsWith("ecg") ? "ecg" : wave.signal}`, role: "img", "aria-label": `${wave.signal} of ${name}, live` });
-    const figure = el("figure", { "data-order": preference(wave.signal) }, el("figcaption", {}, wave.signal.replace("_", " ")), canvas);
+    const figure = el("figure", { "data-order": preference(wave.signal) }, el("figcaption", {}, named(wave.signal.replace("_", " "))), canvas);
     const after = [...strip.children].find((one) => Number(one.dataset.order) > preference(wave.signal));
     strip.insertBefore(figure, after ?? null);
     return canvas;
@@ -170,9 +174,9 @@ export function patient(main, name) {
     if (tile) {
       const silentMs = now - tile.seen_ns / 1e6;
       big.update(tile, now);
-      seen.textContent = silentMs > SILENT_MS ? `NO DATA for ${age(silentMs)}` : `last data ${age(silentMs)} ago`;
+      seen.replaceChildren(...lastSeen(tile, now));
       main.classList.toggle("silent", silentMs > SILENT_MS);
-      signals.textContent = quality(tile);
+      signals.replaceChildren(...quality(tile));
     } else {
       seen.textContent = "nothing is known of this patient";
     }
@@ -187,6 +191,6 @@ export function patient(main, name) {
   const timer = setInterval(refresh, 1000);
   get(`/patients/${encodeURIComponent(name)}/latest`).then((tile) => (merge(tile), refresh()), () => {});
   refresh();
-  trend.start();
-  return () => (stop(), unfollow(), watch([]), clearInterval(timer), main.classList.remove("silent"));
+  const trending = trend.start();
+  return () => (stop(), unfollow(), watch([]), clearInterval(timer), clearInterval(trending), main.classList.remove("silent"));
 }

@@ -11,7 +11,7 @@ export const state = {
   tiles: new Map(),
   alerts: new Map(),
   who: null,
-  upstream: { connected_ns: null },
+  upstream: { connected_ns: null, flow: { stale_s: 0, says: "" } },
   lastMessage: 0,
   serverOffset: 0,
   refused: "",
@@ -46,6 +46,7 @@ export function trouble() {
   if (state.refused) return state.refused;
   if (performance.now() - state.lastMessage > STALE_MS) return "stale";
   if (!state.upstream.connected_ns) return "upstream";
+  if (state.upstream.flow.stale_s) return "flow";
   if ([...state.alerts.values()].some((alert) => alert.tenant === "tick")) return "pipeline";
   return "";
 }

@@ -1,6 +1,6 @@
 // Strips of many patients, one lead each; and the set of sweeps that a page keeps for what arrives.
 
-import { el } from "./format.js";
+import { el, named } from "./format.js";
 import { listen, state, watch } from "./store.js";
 import { Sweep } from "./sweep.js";
 import { load } from "./ward.js";
@@ -50,8 +50,8 @@ export function strips(main) {
       if (canvases.has(tile.patient)) continue;
       const [wave] = [...tile.waves].sort((a, b) => preference(a.signal) - preference(b.signal));
       const canvas = el("canvas", { class: "strip small", role: "img", "aria-label": `${wave.signal} of ${tile.patient}, live` });
-      const name = el("a", { href: `#/patient/${encodeURIComponent(tile.patient)}` }, tile.patient);
-      wall.append(el("figure", {}, el("figcaption", {}, name, ` ${wave.signal}`), canvas));
+      const name = el("a", { href: `#/patient/${encodeURIComponent(tile.patient)}` }, named(tile.patient));
+      wall.append(el("figure", {}, el("figcaption", {}, name, " ", named(wave.signal)), canvas));
       canvases.set(tile.patient, { canvas, signal: wave.signal, device: wave.device });
       changed = true;
     }

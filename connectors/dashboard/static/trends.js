@@ -1,10 +1,11 @@
 // Trends of a patient from the roll-ups: mean as a line, least to greatest as a band. A bucket without data is a gap.
 
 import { get } from "./api.js";
-import { el } from "./format.js";
+import { el, figure, number } from "./format.js";
 
 // Range in s, roll-up, its length in s.
 const RANGES = { "1 h": [3600, "1m", 60], "6 h": [21600, "1m", 60], "24 h": [86400, "5m", 300], "7 d": [604800, "1h", 3600], "30 d": [2592000, "6h", 21600] };
+const REFRESH_MS = 60_000;
 const CHARTS = [
   ["Heart rate /min", ["hr", "pulse_rate", "hr_ecg"], [40, 140]],
   ["SpO₂ %", ["spo2"], [85, 100]],
@@ -76,19 +77,32 @@ function chart(node, series, span, [low, high]) {
   return new uPlot(options, columns, node);
 }
 
+/** What a reader without eyes for the curve wants of it. */
+function extremes(patient, { name, from }, rows, params) {
+  const kind = from ? "beats" : "observations";
+  const way = (which) => `/patients/${encodeURIComponent(patient)}/${kind}?${new URLSearchParams({ ...params, ...(from ?? { code: name }) })}#${kind}|${which}`;
+  const values = (field) => rows.map((row) => row[field]).filter((value) => value != null);
+  const least = Math.min(...values("low"));
+  const greatest = Math.max(...values("high"));
+  return [figure(number(name, least), way("least:low")), " to ", figure(number(name, greatest), way("greatest:high"))];
+}
+
 export function trends(patient) {
   const body = el("div", { class: "charts" });
   const said = el("span", { role: "status", class: "status" });
   const buttons = Object.keys(RANGES).map((name) => el("button", { type: "button", "aria-pressed": "false", onclick: () => show(name) }, name));
   const node = el("section", { class: "trends", "aria-label": "Trends" }, el("h2", {}, "Trends"), el("div", { class: "ranges" }, ...buttons, said), body);
 
-  async function show(name) {
+  let current = "1 h";
+
+  async function show(name, quiet = false) {
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === name)));
     const [lengthS, every, stepS] = RANGES[name];
     const to = Date.now() / 1000;
     const span = [to - lengthS, to];
     const params = { every, from: Math.round(span[0] * 1e3) * 1e6 + "", to: Math.round(span[1] * 1e3) * 1e6 + "" };
-    said.textContent = "reading";
+    current = name;
+    if (!quiet) said.textContent = "reading";
     try {
       const path = `/patients/${encodeURIComponent(patient)}`;
       const [rows, rates] = await Promise.all([all(`${path}/observations`, params, "observations"), all(`${path}/beats`, params, "beats")]);
@@ -96,14 +110,18 @@ export function trends(patient) {
       for (const row of rows) by.set(row.code, [...(by.get(row.code) ?? []), row]);
       const [lead] = [...new Set(rates.map((row) => row.signal))].sort();
       if (lead) by.set("hr_ecg", rates.filter((row) => row.signal === lead));
+      if (current !== name) return;
       body.replaceChildren();
       const made = [];
       for (const [title, codes, range] of CHARTS) {
-        const series = codes.filter((code) => by.has(code)).map((code) => ({ name: code, data: grid(by.get(code), ...span, stepS) }));
+        const series = codes.filter((code) => by.has(code)).map((code) => ({ name: code, from: code === "hr_ecg" ? { signal: lead } : null, data: grid(by.get(code), ...span, stepS) }));
         if (!series.length) continue;
         const place = el("div", { class: "chart", role: "img", "aria-label": `${title}, ${name}` });
-        const names = series.map(({ name: code }) => (code === "hr_ecg" ? `by ${lead}` : code.replace("_", " ")));
-        body.append(el("figure", {}, el("figcaption", {}, `${title} (${names.join("; dashed: ")})`), place));
+        const legend = series.flatMap((one, n) => [
+          el("span", { class: "label" }, `${n ? "; dashed: " : ""}${one.from ? `by ${lead}` : one.name.replace("_", " ")} `),
+          ...extremes(patient, one, by.get(one.name), params),
+        ]);
+        body.append(el("figure", {}, el("figcaption", {}, el("span", { class: "label" }, `${title}: `), ...legend), place));
         made.push(() => chart(place, series, span, range));
       }
       // Their width is known once all of them are in place.
@@ -113,5 +131,6 @@ export function trends(patient) {
       said.textContent = error.message;
     }
   }
-  return { node, start: () => show("1 h") };
+  // A minute's roll-up is whole when the minute is over.
+  return { node, start: () => (show(current), setInterval(() => document.visibilityState === "visible" && show(current, true), REFRESH_MS)) };
 }

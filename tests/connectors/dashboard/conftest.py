@@ -6,6 +6,7 @@ from playwright.sync_api import sync_playwright
 
 from connectors.devices.load import load
 from connectors.devices.samples import HYPOXEMIA
+from connectors.local.health import Health, HealthServer
 from tests.connectors.api.served import Served
 from tests.connectors.dashboard.ward import Ward, first_below, patients
 from tests.faults.whole import Whole
@@ -48,13 +49,16 @@ def ward(tmp_path_factory):
     nats, questdb = NatsServer(folder / "nats").start(), QuestDB(folder / "questdb").start()
     whole = Whole(nats, questdb, folder, log_time="server")
     flow = whole.flow()
-    server = Served(whole.settings).start()
+    health = HealthServer(Health(flow.supervisor, bool), "127.0.0.1", 0)
+    server = Served(whole.settings, flow_health=[f"http://127.0.0.1:{health.port}"]).start()
+    server.whole, server.flow = whole, flow
     fall_s = first_below(load(HYPOXEMIA, None), 90)
     live = Ward(whole.settings, patients(TENANT, max(0.0, fall_s - 15)))
     live.start()
     yield server
     live.stop()
     server.stop()
+    health.close()
     flow.stop()
     whole.close()
     questdb.stop()
