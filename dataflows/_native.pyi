@@ -677,6 +677,12 @@ class Output:
     def rows(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
         """(table, rows) in the column order of `dataflows.contracts.tables`."""
 
+    def waveforms(self) -> list[tuple[Any, ...]]:
+        """Rows of `waveforms` alone."""
+
+    def without_waveforms(self) -> Output:
+        """The same without its waveforms."""
+
     @property
     def has_rows(self) -> bool: ...
     @property

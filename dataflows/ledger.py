@@ -1,17 +1,17 @@
 """The loss ledger after the fact: every message of the log, and what became of it. Pure; the figures come in as frames.
 
-received = stored + late + duplicate + rejected + spilled + in flight + lost, and lost must be 0. A frame is known by
-(tenant, patient, device, boot, signal, seq); a message is rejected by its own sequence in the log. A frame counts as
-stored only when all its rows are there.
+received = stored + late + duplicate + rejected + spilled + left out + in flight + lost, and lost must be 0. A frame is
+known by (tenant, patient, device, boot, signal, seq); a message is rejected by its own sequence in the log. A frame
+counts as stored only when all its rows are there. Left out is a wave that somebody chose not to store.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 IDENTITY = ("tenant", "patient", "device", "boot", "signal", "seq")
 CHANNEL = ("tenant", "patient", "device", "signal")
-OUTCOMES = ("stored", "late", "duplicate", "rejected", "spilled", "in_flight", "lost")
+OUTCOMES = ("stored", "late", "duplicate", "rejected", "spilled", "left_out", "in_flight", "lost")
 
 _TEXT = {name: pl.String() for name in CHANNEL}
 _IDENTITY_SCHEMA = {name: _TEXT.get(name, pl.Int64()) for name in IDENTITY}
@@ -20,6 +20,9 @@ RECEIVED_SCHEMA = {"log_seq": pl.Int64(), "partition": pl.Int64(), **_IDENTITY_S
 REJECTED_SCHEMA = {"log_seq": pl.Int64(), "reason": pl.String()}
 ROWS_SCHEMA = {**_IDENTITY_SCHEMA, "rows": pl.Int64()}
 """How many rows of a frame are somewhere."""
+CHOICES_SCHEMA = {"tenant": pl.String(), "patient": pl.String(), "since_seq": pl.Int64(), "keep": pl.String()}
+"""What is stored of a patient's waves from a message of the log on."""
+_NO_WAVES = ("numeric", "questionnaire")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Evidence:
         spilled: Rows that wait in SPILL, as `ROWS_SCHEMA`.
         refused: Rows that the database refused for their content, as `ROWS_SCHEMA`.
         durable: Sequence of the log up to which the flow is done, per partition; what is absent counts as done.
+        choices: What commands said of waves, as `CHOICES_SCHEMA`; all are stored where nobody said anything.
     """
 
     received: pl.DataFrame
@@ -43,6 +47,7 @@ class Evidence:
     spilled: pl.DataFrame
     refused: pl.DataFrame
     durable: dict[int, int]
+    choices: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHOICES_SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,13 @@ def _outcomes(evidence: Evidence) -> pl.DataFrame:
         {"partition": list(evidence.durable), "done_seq": list(evidence.durable.values())},
         {"partition": pl.Int64(), "done_seq": pl.Int64()},
     )
-    accepted = accepted.join(late, IDENTITY, "left").join(done, "partition", "left")
+    accepted = accepted.join(late, IDENTITY, "left").join(done, "partition", "left").sort("log_seq")
+    choices = evidence.choices.sort("since_seq")
+    by = ["tenant", "patient"]
+    accepted = accepted.join_asof(
+        choices, left_on="log_seq", right_on="since_seq", by=by, check_sortedness=False, strategy="backward"
+    )
+    chosen = ~pl.col("keep").fill_null("all").eq("all") & ~pl.col("signal").is_in(_NO_WAVES)
     stored, spilled = pl.col("stored_rows"), pl.col("spilled_rows")
     outcome = (
         pl.when(pl.col("again"))
@@ -107,6 +118,8 @@ def _outcomes(evidence: Evidence) -> pl.DataFrame:
         .then(pl.lit("rejected"))
         .when(pl.col("log_seq") > pl.col("done_seq"))
         .then(pl.lit("in_flight"))
+        .when(chosen)
+        .then(pl.lit("left_out"))
         .otherwise(pl.lit("lost"))
     )
     columns = (*RECEIVED_SCHEMA, "outcome", "found")

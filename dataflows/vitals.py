@@ -23,7 +23,6 @@ from connectors.rules import read_rules
 from dataflows._native import Items, Messages, Output, Publisher, Reject, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.monitor.checking import validator
-from dataflows.monitor.judge import Verdict
 from dataflows.monitor.patient import signals_config
 from dataflows.monitor.steps import COMMANDS, RECEIVED, REJECTED, judge_step, signals_step
 from dataflows.settings import Settings
@@ -78,8 +77,7 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
         rejects = op.merge("rejects", refused, contradictions)
         op.output(f"{ends.prefix}rejected", op.map_value("reject", rejects, reject_message), ends.rejected)
     if ends.rows is not None:
-        stored = op.filter_value("stored", signals, has_rows)
-        op.output(f"{ends.prefix}rows", op.merge("storable", verdicts, stored), ends.rows)
+        op.output(f"{ends.prefix}rows", verdicts, ends.rows)
     return flow
 
 
@@ -107,14 +105,9 @@ def as_reject(checked: Items | Reject) -> Reject | None:
     return checked if isinstance(checked, Reject) else None
 
 
-def as_alert(verdict: Verdict) -> Alert | None:
+def as_alert(verdict: object) -> Alert | None:
     """What is published; the rest of what the judge says goes to the database alone."""
     return verdict if isinstance(verdict, Alert) else None
-
-
-def has_rows(output: Output) -> bool:
-    """Whether there is anything to store."""
-    return output.has_rows
 
 
 def rejects_of(output: Output) -> list[Reject]:

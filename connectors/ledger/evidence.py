@@ -16,7 +16,7 @@ from connectors.questdb.spill import SpillFormatError, decode_message
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import DEFAULT_TENANT
 from dataflows.contracts.tables import TABLES
-from dataflows.ledger import IDENTITY, RECEIVED_SCHEMA, REJECTED_SCHEMA, ROWS_SCHEMA, Evidence
+from dataflows.ledger import CHOICES_SCHEMA, IDENTITY, RECEIVED_SCHEMA, REJECTED_SCHEMA, ROWS_SCHEMA, Evidence
 from dataflows.settings import Settings
 
 _TABLES = ("waveforms", "observations")
@@ -43,7 +43,7 @@ async def collect(client: Client, settings: Settings, first: int, last: int) -> 
     async for message in stored(client, streams.spill, "spill.v1.>"):
         spilled += _rows(message.data or b"")
     reader = QuestDBReader(settings.questdb)
-    reader.wait_applied((*_TABLES, "late_frames"))
+    reader.wait_applied((*_TABLES, "late_frames", "commands"))
     return Evidence(
         pl.DataFrame(received, RECEIVED_SCHEMA, orient="row"),
         pl.DataFrame(rejected, REJECTED_SCHEMA, orient="row"),
@@ -52,6 +52,7 @@ async def collect(client: Client, settings: Settings, first: int, last: int) -> 
         pl.DataFrame(spilled, ROWS_SCHEMA, orient="row"),
         pl.DataFrame(refused, ROWS_SCHEMA, orient="row"),
         {partition: position.seq for partition, position in positions.items()},
+        _choices(reader),
     )
 
 
@@ -111,6 +112,15 @@ def _rows(payload: bytes) -> Iterable[tuple[Any, ...]]:
         return []
     columns = {table: [name for name, _ in TABLES[table].columns] for table in _TABLES}
     return [(*(row[columns[table].index(name)] for name in IDENTITY), 1) for table, row in rows if table in columns]
+
+
+def _choices(reader: QuestDBReader) -> pl.DataFrame:
+    """What commands said of the storage of waves."""
+    found = reader.query(
+        "SELECT tenant, patient, log_seq since_seq, argument FROM commands WHERE name = 'waveforms' AND result = 'done'"
+    )
+    keep = pl.col("argument").str.json_path_match("$.keep").alias("keep")
+    return found.with_columns(keep).select(pl.col(name).cast(kind) for name, kind in CHOICES_SCHEMA.items())
 
 
 def _stored(reader: QuestDBReader, table: str) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from dataflows.alerts.finding import TableRow
 from dataflows.alerts.lifecycle import Lifecycle, Silence
 from dataflows.alerts.limits import Change, Limits
 from dataflows.alerts.rules import Override, Rule, RuleError
+from dataflows.alerts.waveforms import KeepWaveforms
 
 if TYPE_CHECKING:
     from dataflows._native import Command
@@ -285,6 +286,10 @@ def _context(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -
     case.out.append(context_row(case, _at(command), command.actor))
 
 
+def _waveforms(_: Case, lifecycle: Lifecycle, __: Limits, command: AnyCommand) -> None:
+    lifecycle.waveforms.choose(_argument(command, KeepWaveforms), command.log_ns)
+
+
 def _admit(_: Case, lifecycle: Lifecycle, __: Limits, command: AnyCommand) -> None:
     _argument(command, Nothing)
     lifecycle.discharged = False
@@ -325,6 +330,7 @@ _HANDLERS: dict[str, _Handler] = {
     "profile": _profile,
     "spo2_scale": _spo2_scale,
     "context": _context,
+    "waveforms": _waveforms,
     "admit": _admit,
     "discharge": _discharge,
     "note": _note,

@@ -14,6 +14,7 @@ from dataflows.alerts.alert import Event, Kind, State
 from dataflows.alerts.episode import SECOND_NS, Case, Episode, Stamp, Timer, begin, suppressed
 from dataflows.alerts.finding import Finding
 from dataflows.alerts.rules import Rule, Scope
+from dataflows.alerts.waveforms import Waveforms
 
 MAX_PLACES = 32
 """Alerts that a patient can have, cleared ones included; beyond it the one that is over for longest is forgotten."""
@@ -35,6 +36,7 @@ class Lifecycle(msgspec.Struct, array_like=True):
     discharged: bool = False
     responsible: str = ""
     about: PatientContext = UNKNOWN
+    waveforms: Waveforms = msgspec.field(default_factory=Waveforms)
 
     # --- findings ------------------------------------------------------------------------------------------------
 

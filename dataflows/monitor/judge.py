@@ -30,6 +30,8 @@ from dataflows.alerts.finding import (
 from dataflows.alerts.lifecycle import Lifecycle
 from dataflows.alerts.limits import Limits, View
 from dataflows.alerts.rules import BUILTIN, Bounds, Rule, RuleSet
+from dataflows.contracts.tables import WAVEFORMS
+from dataflows.monitor.rows import StoredRows
 from dataflows.scores.scorers import Scores
 
 _VERSION = 3
@@ -76,6 +78,16 @@ class Judge:
         """Takes what the step `signals` says of a list, also of one that held nothing but ticks."""
         events = output.events if output.has_events else ()
         return self.on_events(output.tenant, output.patient, events, output.log_ns)
+
+    def stored(self, output: Output, verdicts: Sequence[Verdict]) -> tuple[Output, list[Verdict | StoredRows]]:
+        """Returns what of a list is stored: all of it, or what the patient's choice of waveforms leaves of it."""
+        waveforms = self._state.lifecycle.waveforms
+        if waveforms.idle:
+            return output, list(verdicts)
+        alerts = [one for one in verdicts if isinstance(one, Alert)]
+        rows = waveforms.kept((output.tenant, output.patient), output.waveforms(), alerts, output.log_ns)
+        kept = [StoredRows([(WAVEFORMS.name, rows)])] if rows else []
+        return output.without_waveforms(), [*verdicts, *kept]
 
     def on_events(self, tenant: str, patient: str, events: Sequence[Event], log_ns: int) -> list[Verdict]:
         """Takes events in log order, then log time: it has come to `log_ns` when the last of them is over."""

@@ -8,6 +8,7 @@ from dataflows.alerts.alert import Alert
 from dataflows.alerts.finding import TableRow
 from dataflows.alerts.rules import BUILTIN, RuleSet
 from dataflows.monitor.judge import Judge, Verdict
+from dataflows.monitor.rows import StoredRows
 from dataflows.settings import Settings
 
 Entry = tuple[bytes, int, int, bytes]
@@ -45,16 +46,16 @@ class Patient:
         self._rules = rules
         self._judge = Judge(rules)
 
-    def on_messages(self, messages: Messages) -> tuple[Output, list[Verdict], list[Reject]]:
+    def on_messages(self, messages: Messages) -> tuple[Output, list[Verdict | StoredRows], list[Reject]]:
         """Takes raw messages in log order: rows, what the judge says and what was refused."""
         items, rejects = self._validator.check(self.key, messages)
         output, verdicts = self.on_items(items)
         return output, verdicts, rejects + output.rejects
 
-    def on_items(self, items: Items) -> tuple[Output, list[Verdict]]:
-        """Takes checked items in log order."""
+    def on_items(self, items: Items) -> tuple[Output, list[Verdict | StoredRows]]:
+        """Takes checked items in log order; what is stored of them is what the patient's choice of waveforms leaves."""
         output = self._signals.on_items(items)
-        return output, self._judge.on_output(output)
+        return self._judge.stored(output, self._judge.on_output(output))
 
     def snapshot(self) -> tuple[bytes, bytes]:
         """State of both steps."""
@@ -72,7 +73,7 @@ class Step:
 
     key: str
     output: Output
-    verdicts: list[Verdict]
+    verdicts: list[Verdict | StoredRows]
     rejects: list[Reject]
 
     @property

@@ -8,6 +8,7 @@ from prometheus_client import Counter
 from dataflows._native import Items, Output, Signals, SignalsConfig
 from dataflows.alerts.rules import RuleSet
 from dataflows.monitor.judge import Judge, Verdict
+from dataflows.monitor.rows import StoredRows
 from dataflows.monitor.state import refusing
 
 FRAMES = Counter("vitals_frames", "Frames by what became of them: stored, late, duplicate or rejected", ["result"])
@@ -46,18 +47,21 @@ class SignalsStep(StatefulBatchLogic[Items, Output, bytes]):
         return self._signals.snapshot()
 
 
-class JudgeStep(StatefulBatchLogic[Output, Verdict, bytes]):
-    """Step `judge`: findings in, alerts and records out."""
+class JudgeStep(StatefulBatchLogic[Output, Verdict | StoredRows | Output, bytes]):
+    """Step `judge`: findings in, alerts and records out, and what of the findings' own rows is stored."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    def on_batch(self, values: list[Output]) -> tuple[Iterable[Verdict], bool]:
+    def on_batch(self, values: list[Output]) -> tuple[Iterable[Verdict | StoredRows | Output], bool]:
         """Outputs of one patient, in log order."""
-        verdicts: list[Verdict] = []
+        out: list[Verdict | StoredRows | Output] = []
         for output in values:
-            verdicts += self._judge.on_output(output)
-        return verdicts, StatefulBatchLogic.RETAIN
+            stored, verdicts = self._judge.stored(output, self._judge.on_output(output))
+            out += verdicts
+            if stored.has_rows:
+                out.append(stored)
+        return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
         """Versioned bytes, never a pickled class."""

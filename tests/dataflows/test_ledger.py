@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from dataflows.ledger import OUTCOMES, RECEIVED_SCHEMA, REJECTED_SCHEMA, ROWS_SCHEMA, Evidence, account
+from dataflows.ledger import CHOICES_SCHEMA, OUTCOMES, RECEIVED_SCHEMA, REJECTED_SCHEMA, ROWS_SCHEMA, Evidence, account
 
 
 def message(log_seq, seq, rows=1, patient="p1", partition=0):
@@ -15,7 +15,7 @@ def rows(*found, patient="p1"):
     )
 
 
-def balance(received, *, rejected=(), stored=(), late=(), spilled=(), refused=(), durable=None):
+def balance(received, *, rejected=(), stored=(), late=(), spilled=(), refused=(), durable=None, choices=()):
     return account(
         Evidence(
             pl.DataFrame(received, RECEIVED_SCHEMA, orient="row"),
@@ -25,6 +25,7 @@ def balance(received, *, rejected=(), stored=(), late=(), spilled=(), refused=()
             rows(*spilled),
             rows(*refused),
             durable or {},
+            pl.DataFrame(list(choices), CHOICES_SCHEMA, orient="row"),
         )
     )
 
@@ -54,6 +55,15 @@ def test_what_is_nowhere_is_lost_unless_the_flow_has_yet_to_come_to_it():
     ledger = balance(received, stored=[(0, 1)], durable={0: 11})
     assert outcomes(ledger) == {"stored": 1, "lost": 1, "in_flight": 1}
     assert ledger.lost.row(0, named=True)["seq"] == 1
+
+
+def test_a_wave_that_somebody_chose_not_to_store_is_not_lost_and_nothing_else_is_excused():
+    received = [message(n, n) for n in range(10, 16)] + [message(16, 0, patient="p2")]
+    numeric = (17, 0, "main", "p1", "patch", 1, "numeric", 3, 1)
+    choices = [("main", "p1", 11, "around_alerts"), ("main", "p1", 14, "all")]
+    ledger = balance([*received, numeric], stored=[(10, 1), (12, 1)], choices=choices)
+    assert outcomes(ledger) == {"stored": 2, "left_out": 2, "lost": 4}
+    assert ledger.lost["log_seq"].to_list() == [14, 15, 16, 17]
 
 
 def test_a_frame_of_three_readings_of_which_one_row_is_gone_is_lost():

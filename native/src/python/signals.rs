@@ -126,11 +126,7 @@ pub struct Output {
 impl Output {
     /// (table, rows) in the column order of `dataflows.contracts.tables`.
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Vec<(&'static str, Bound<'py, PyList>)>> {
-        let names = Names {
-            py,
-            tenant: self.tenant.as_str().into_py_any(py)?,
-            patient: self.patient.as_str().into_py_any(py)?,
-        };
+        let names = self.names(py)?;
         let out = &self.inner;
         let mut tables = Vec::new();
         let mut add = |name: &'static str, rows: Vec<PyResult<Bound<'py, PyTuple>>>| -> PyResult<()> {
@@ -150,6 +146,18 @@ impl Output {
         add("withheld", out.withheld.iter().map(|row| names.withheld(row)).collect())?;
         add("late_frames", out.late_frames.iter().map(|row| names.late_frame(row)).collect())?;
         Ok(tables)
+    }
+
+    /// Rows of `waveforms` alone.
+    fn waveforms<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let names = self.names(py)?;
+        self.inner.waveforms.iter().map(|row| names.waveform(row)).collect()
+    }
+
+    /// The same without its waveforms.
+    fn without_waveforms(&self) -> Self {
+        let inner = signals::Output { waveforms: Vec::new(), ..self.inner.clone() };
+        Self { inner, tenant: self.tenant.clone(), patient: self.patient.clone(), ..*self }
     }
 
     /// Whether there is anything to store.
@@ -203,6 +211,13 @@ impl Output {
     fn counts(&self) -> (u64, u64, u64, u64, u64, u64) {
         let counts = &self.inner.counts;
         (counts.received, counts.stored, counts.late, counts.duplicate, counts.rejected, counts.samples)
+    }
+}
+
+impl Output {
+    fn names<'py>(&self, py: Python<'py>) -> PyResult<Names<'py>> {
+        let (tenant, patient) = (self.tenant.as_str().into_py_any(py)?, self.patient.as_str().into_py_any(py)?);
+        Ok(Names { py, tenant, patient })
     }
 }
 

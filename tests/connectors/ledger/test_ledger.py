@@ -76,7 +76,7 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     assert code == 1
     assert found["totals"] == {
         "received": received, "stored": received - 2, "late": 0, "duplicate": 1, "rejected": 1, "spilled": 0,
-        "in_flight": 0, "lost": 0, "missing": 1,
+        "left_out": 0, "in_flight": 0, "lost": 0, "missing": 1,
     }  # fmt: skip
     (gap,) = found["missing"]
     assert (gap["patient"], gap["device"], gap["first_seq"], gap["last_seq"]) == ("p00001", "patch", SKIPPED, SKIPPED)
