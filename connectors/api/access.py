@@ -3,12 +3,16 @@
 Without either, loopback only.
 
 A key or token travels as `Authorization: Bearer KEY`, or, in a browser, as a cookie that scripts cannot read and other
-sites cannot send. The file holds digests, so that reading it lets nobody in.
+sites cannot send. The file holds digests, so that reading it lets nobody in. It is read again when it changes: a key
+that was taken out, locked or has expired is refused within a second, and what it had open is closed.
 """
 
 import hmac
+import logging
+import time
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +25,9 @@ from connectors.identity.registry import digest
 from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows.contracts.frames import DEFAULT_TENANT
 
+logger = logging.getLogger(__name__)
 COOKIE = "vitals_key"
+_LOOK_S = 0.5
 _FOUND = "vitals.identity"
 
 
@@ -35,7 +41,8 @@ class Role(IntEnum):
 
 COMMAND_ROLES = {
     **dict.fromkeys(("ack", "snooze", "silence", "handover", "note"), Role.CLINICIAN),
-    **dict.fromkeys(("threshold", "profile", "spo2_scale", "context", "admit", "discharge"), Role.CLINICIAN),
+    **dict.fromkeys(("threshold", "profile", "spo2_scale", "context"), Role.CLINICIAN),
+    **dict.fromkeys(("waveforms", "admit", "discharge"), Role.CLINICIAN),
     "delivered": Role.ADMIN,
 }
 """Which role a command needs."""
@@ -54,12 +61,24 @@ class Identity:
         role: What they may.
         tenant: Their organisation; None for one who may see all of them.
         expires_s: When it ends, s since 1970; None for never.
+        locked: The key is known, and lets nobody in for now.
+        key: Digest of the key; empty for a token.
     """
 
     name: str
     role: Role
     tenant: str | None = None
     expires_s: float | None = None
+    locked: bool = False
+    key: str = field(default="", repr=False)
+
+    def why_not(self, now_s: float) -> str:
+        """Why it lets nobody in at this moment; "" when it does."""
+        if self.locked:
+            return f"the key of {self.name} is locked"
+        if self.expires_s is not None and now_s >= self.expires_s:
+            return f"the key of {self.name} has expired"
+        return ""
 
     def tenant_of(self, wanted: str | None) -> str:
         """Returns the tenant of a request.
@@ -89,7 +108,9 @@ LOCAL = Identity("local", Role.ADMIN)
 
 
 def read_keys(path: Path) -> dict[str, Identity]:
-    """Reads a file of keys: tables `[[key]]` with `name`, `role`, `sha256` and, for one tenant only, `tenant`.
+    """Reads a file of keys: tables `[[key]]` with `name`, `role`, `sha256`.
+
+    Further, where they are wanted: `tenant` (that one only), `locked = true`, `expires` (a time with its zone).
 
     Raises:
         KeysError: It cannot be read, or an entry is wrong.
@@ -98,8 +119,13 @@ def read_keys(path: Path) -> dict[str, Identity]:
     try:
         entries = tomllib.loads(path.read_text())["key"]
         for entry in entries:
-            role = Role[str(entry["role"]).upper()]
-            found[str(entry["sha256"]).lower()] = Identity(str(entry["name"]), role, entry.get("tenant"))
+            role, name, sha256 = Role[str(entry["role"]).upper()], str(entry["name"]), str(entry["sha256"]).lower()
+            expires, locked = entry.get("expires"), entry.get("locked", False)
+            if not isinstance(locked, bool) or not (expires is None or getattr(expires, "tzinfo", None)):
+                message = f"{name}: locked is true or false, expires a time with its zone"
+                raise ValueError(message)
+            expires_s = None if expires is None else expires.timestamp()
+            found[sha256] = Identity(name, role, entry.get("tenant"), expires_s, locked, sha256)
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{path} is no file of keys ({type(error).__name__}: {error}); see docs/api.md"
         raise KeysError(message) from error
@@ -122,11 +148,37 @@ class Access:
     Args:
         keys: File of keys, or None for none.
         tokens: Who believes tokens, or None for none. Without either everybody on loopback may everything.
+        clock: Seconds that never run back.
     """
 
-    def __init__(self, keys: Path | None, tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, keys: Path | None, tokens: Tokens | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._file, self._tokens, self._clock = keys, tokens, clock
+        self._version, self._looked_s = 0, -_LOOK_S
         self._keys = None if keys is None else read_keys(keys)
-        self._tokens = tokens
+        self._changed()
+
+    def _changed(self) -> bool:
+        """Whether the file is another one than at the last look; looks twice a second at most."""
+        if self._file is None or self._clock() - self._looked_s < _LOOK_S:
+            return False
+        self._looked_s = self._clock()
+        try:
+            before, self._version = self._version, self._file.stat().st_mtime_ns
+        except OSError:
+            return False
+        return before != self._version
+
+    def _known(self) -> dict[str, Identity]:
+        if self._file is not None and self._changed():
+            try:
+                self._keys = read_keys(self._file)
+            except KeysError:
+                # A file that is half written must not lock a ward out; the next look finds it whole.
+                logger.exception("the file of keys cannot be read: those of before go on")
+                self._version = 0
+        return self._keys or {}
 
     @property
     def open(self) -> bool:
@@ -152,10 +204,17 @@ class Access:
         if self._tokens is not None and _is_token(secret):
             return self._tokens.identify(secret)
         wanted = digest(secret)
-        for known, identity in (self._keys or {}).items():
+        for known, identity in self._known().items():
             if hmac.compare_digest(known, wanted):
+                if why := identity.why_not(time.time()):
+                    raise ProblemError(403, why)
                 return identity
         raise ProblemError(401, "this key is unknown")
+
+    def valid(self, identity: Identity) -> bool:
+        """Whether somebody who was let in still would be: asked for as long as a connection is open."""
+        held = not identity.key or self._known().get(identity.key) == identity
+        return held and not identity.why_not(time.time())
 
     def identify(self, connection: HTTPConnection, *, changes: bool = False) -> Identity:
         """Returns who asks.

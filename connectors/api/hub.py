@@ -60,6 +60,8 @@ class Hub:
         self.broker_ns = 0
         """When the last frame, alert or tick came from NATS."""
         self.rejected = 0
+        self.listeners = 0
+        """Open streams of server-sent events."""
         self.pipeline = Pipeline(settings.web.flow_health, ticks=settings.streams.log_time == "server")
         self._settings = settings
         self._validator = validator

@@ -15,6 +15,8 @@ from connectors.api.requests import token
 
 MAX_PATIENTS = 64
 _POLICY, _TRY_AGAIN = 1008, 1013
+_LOOK_S = 0.5
+_EXPIRED = "this token has expired"
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,18 +48,26 @@ async def live(socket: WebSocket) -> None:
     here.hub.open(screen, role=identity.role.name.lower(), name=identity.name)
     sender = asyncio.create_task(_send(socket, screen))
     receiver = asyncio.create_task(_receive(socket, screen, here, identity))
+    revoked = asyncio.create_task(_until_revoked(here, identity))
+    tasks = (sender, receiver, revoked)
     try:
         left_s = None if identity.expires_s is None else max(0.0, identity.expires_s - time.time())
-        done, _ = await asyncio.wait({sender, receiver}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        code, reason = next(iter(done)).result() if done else (_POLICY, "this token has expired")
+        done, _ = await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = next(iter(done)).result() if done else (_POLICY, _EXPIRED)
         if code is not None:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await socket.close(code, reason)
     finally:
         here.hub.close(screen)
-        for task in (sender, receiver):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(sender, receiver, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _until_revoked(here: Context, identity: Identity) -> tuple[int | None, str]:
+    while here.access.valid(identity):
+        await asyncio.sleep(_LOOK_S)
+    return _POLICY, "the key of this screen is no longer valid" if identity.key else _EXPIRED
 
 
 async def _send(socket: WebSocket, screen: Screen) -> tuple[int | None, str]:

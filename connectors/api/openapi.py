@@ -101,14 +101,16 @@ _SPAN = [
 _EVERY = _query("every", "roll up: mean, low, high and n in each interval", {"type": "string", "enum": list(EVERY_S)})
 
 
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEMS: dict[str, Any] = {
+    "4XX": {"description": "refused, with the reason", "content": _PROBLEM},
+    "503": {"description": "a part does not answer; try again", "content": _PROBLEM},
+}
+
+
 def _answers(schema: str, status: int = 200, other: dict[str, Any] | None = None) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}} | (other or {})
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        str(status): {"description": "done", "content": content},
-        "4XX": {"description": "refused, with the reason", "content": problem},
-        "503": {"description": "a part does not answer; try again", "content": problem},
-    }
+    return {str(status): {"description": "done", "content": content}, **_PROBLEMS}
 
 
 def _get(text: str, schema: str, *parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -176,6 +178,25 @@ PATHS: dict[str, Any] = {
         _query("priority", "one priority"),
         *_SPAN,
     ),
+    "/alerts/stream": {
+        "get": {
+            "summary": "Transitions as server-sent events (`alert`); the header Last-Event-ID goes on behind an event",
+            "parameters": [
+                _TENANT,
+                _query("after", "as Last-Event-ID, for whoever cannot set headers"),
+                _query("patient", "one patient"),
+                _query("rule", "one rule"),
+                _query("priority", "one priority"),
+            ],
+            "responses": {
+                "200": {
+                    "description": "for as long as it is read",
+                    "content": {"text/event-stream": {"schema": _STRING}},
+                },
+                **_PROBLEMS,
+            },
+        }
+    },
     "/burden": _get("The alarm burden of a span: alerts, pages, answers, by rule and patient", "Burden", *_SPAN[:2]),
     "/alerts/{alert_id}": _get("Every transition of an alert", "History"),
     "/status": _get("Technical state: flow, streams, tables, ledger of every signal, rejects, clocks", "Status"),

@@ -70,13 +70,14 @@ def latest_readings(tenant: str, now_ns: int, patient: str | None = None) -> Que
     return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant, *([patient] if patient else [])]
 
 
-def latest_frames(tenant: str, now_ns: int) -> Query:
+def latest_frames(tenant: str, now_ns: int, patient: str | None = None) -> Query:
     """When each patient's waves last came, in the last day."""
+    one = " AND patient = %s" if patient else ""
     sql = (
-        "SELECT cast(ts AS long) ts_ns, patient, device, signal, fs_hz, status, log_ns FROM waveforms "
-        "WHERE ts > %s AND tenant = %s LATEST ON ts PARTITION BY patient, signal"
+        "SELECT cast(ts AS long) ts_ns, patient, device, signal, fs_hz, status, log_ns FROM waveforms "  # noqa: S608  (constants)
+        f"WHERE ts > %s AND tenant = %s{one} LATEST ON ts PARTITION BY patient, signal"
     )
-    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant]
+    return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant, *([patient] if patient else [])]
 
 
 def latest_scores(tenant: str, now_ns: int, patient: str | None = None) -> Query:

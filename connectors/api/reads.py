@@ -37,7 +37,7 @@ async def patients(request: Request) -> Response:
     for row in frames:
         one = of(row)
         one["seen_ns"] = max(one["seen_ns"], row["ts_ns"])
-        one["waves"].append({name: row[name] for name in ("device", "signal", "fs_hz", "status")})
+        one["waves"].append(_wave(row))
     for row in scores:
         one = of(row)
         one["scores"][row.pop("score")] = row
@@ -48,19 +48,25 @@ async def patients(request: Request) -> Response:
     return JsonResponse({"patients": sorted(found.values(), key=lambda one: one["patient"]), "server_ns": now_ns})
 
 
+def _wave(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("device", "signal", "fs_hz", "status")}
+
+
 async def latest(request: Request) -> Response:
     """One patient's newest values and scores."""
     here, tenant, patient = _patient(request)
     now_ns = time.time_ns()
-    readings, scores = await asyncio.gather(
+    readings, scores, frames = await asyncio.gather(
         here.database.rows(*queries.latest_readings(tenant, now_ns, patient)),
         here.database.rows(*queries.latest_scores(tenant, now_ns, patient)),
+        here.database.rows(*queries.latest_frames(tenant, now_ns, patient)),
     )
+    seen_ns = max((row["ts_ns"] for row in (*readings, *frames)), default=0)
     values = {row.pop("code"): {"source": row.pop("device"), **row} for row in readings}
     tile = here.hub.tile(tenant, patient)
     if tile is not None:
         values |= tile["values"]
-    if not values and not scores and tile is None:
+    if not values and not scores and not frames and tile is None:
         raise ProblemError(404, f"nothing of {patient} in the last 24 hours")
     for row in (*values.values(), *scores):
         row.pop("patient", None)
@@ -70,8 +76,8 @@ async def latest(request: Request) -> Response:
             "patient": patient,
             "values": values,
             "scores": {row.pop("score"): row for row in scores},
-            "waves": tile["waves"] if tile else [],
-            "seen_ns": tile["seen_ns"] if tile else max((row["ts_ns"] for row in readings), default=0),
+            "waves": tile["waves"] if tile else [_wave(row) for row in frames],
+            "seen_ns": tile["seen_ns"] if tile else seen_ns,
             "alerts": [one for one in here.hub.standing(tenant) if one["patient"] == patient],
         }
     )

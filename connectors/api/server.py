@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connectors.api import access, commands, problems, reads, segments, status
 from connectors.api.context import Context, context
 from connectors.api.database import Database, DatabaseUnavailableError
+from connectors.api.events import alert_events
 from connectors.api.hub import Hub
 from connectors.api.live import live
 from connectors.api.openapi import document
@@ -176,6 +177,7 @@ def api_routes() -> list[BaseRoute]:
         Route("/patients/{patient}/commands", reads.commands),
         Route("/patients/{patient}/limits", reads.limits),
         Route("/alerts", reads.alerts),
+        Route("/alerts/stream", alert_events),
         Route("/burden", segments.burden_report),
         Route("/alerts/{alert_id}", reads.alert),
         Route("/status", status.status),

@@ -1,6 +1,7 @@
 """`vitals dashboard` and `vitals key`: the screen and the API, and keys for them."""
 
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -53,6 +54,8 @@ def dashboard(
         ws_max_size=64 * 1024,
         ssl_certfile=settings.web.tls_cert,
         ssl_keyfile=settings.web.tls_key,
+        # Streams of events have no end of their own.
+        timeout_graceful_shutdown=3,
     )
 
 
@@ -60,6 +63,7 @@ def key(
     name: Annotated[str, typer.Argument(help="Who it is for: stands beside every command.")],
     role: Annotated[str, typer.Option(help="viewer, clinician or admin.")] = "viewer",
     tenant: Annotated[str | None, typer.Option(help="Only this organisation.", show_default=False)] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="It expires after so many days.", show_default=False)] = None,
 ) -> None:
     """Make an API key: prints it once, and the lines for the file of keys, which holds only its digest."""
     from connectors.api.access import Role  # noqa: PLC0415  (needs the extra `web`)
@@ -72,4 +76,6 @@ def key(
     lines = ["[[key]]", f'name = "{name}"', f'role = "{role.lower()}"', f'sha256 = "{digest(made)}"']
     if tenant:
         lines.append(f'tenant = "{tenant}"')
+    if days:
+        lines.append(f"expires = {datetime.now(UTC).replace(microsecond=0) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}")
     console.print("\n".join(lines), markup=False, soft_wrap=True)
