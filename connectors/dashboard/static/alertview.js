@@ -1,6 +1,6 @@
 // An alert on the screen: its badge, its sentence, the buttons that answer it.
 
-import { command, get } from "./api.js";
+import { command, outcome } from "./api.js";
 import { age, ago, el, figure, moment, number, said, unit, words } from "./format.js";
 import { serverNow, state, unanswered } from "./store.js";
 
@@ -43,12 +43,7 @@ async function ask(alert, name, argument, status) {
   try {
     const stored = await command(alert.patient, name, argument);
     status.textContent = "in the log";
-    setTimeout(async () => {
-      if (!status.isConnected) return;
-      const { commands } = await get(`/patients/${alert.patient}/commands`, { limit: 20 });
-      const found = commands.find((one) => one.log_seq === stored.log_seq);
-      if (found?.result === "refused") status.textContent = `refused: ${found.reason}`;
-    }, 3000);
+    status.textContent = (await outcome(alert.patient, stored)) || "in the log";
   } catch (error) {
     status.textContent = `not sent: ${error.message}`;
   }

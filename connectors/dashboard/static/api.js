@@ -33,6 +33,20 @@ export async function command(patient, name, argument) {
   }
 }
 
+const LOOKS = 40;
+const LOOK_MS = 500;
+
+/** What became of a command that is in the log: "done", or "refused: why"; "" where the record does not say in 20 s. */
+export async function outcome(patient, stored) {
+  for (let look = 0; look < LOOKS; look += 1) {
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+    const { commands } = await get(`/patients/${encodeURIComponent(patient)}/commands`, { limit: 20 });
+    const found = commands.find((one) => one.log_seq === stored.log_seq);
+    if (found) return found.result === "refused" ? `refused: ${found.reason}` : "done";
+  }
+  return "";
+}
+
 export function liveAddress() {
   const url = new URL(address("/live"), location.href);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

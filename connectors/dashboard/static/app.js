@@ -106,7 +106,8 @@ function keyboard() {
 
 async function begin() {
   try {
-    await get("/me");
+    // Known before a page is drawn: a viewer gets no forms, not even for a moment.
+    state.who = await get("/me");
   } catch (error) {
     if (error.status === 401) return keyForm("");
   }

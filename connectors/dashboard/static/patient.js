@@ -1,6 +1,6 @@
 // One patient: live strips, numbers, alerts with the strip of their moment, trends, limits, notes.
 
-import { command, get } from "./api.js";
+import { command, get, outcome } from "./api.js";
 import { answers, badge, sentence, since, standing } from "./alertview.js";
 import { el, figure, moment as time, named, number, said, unit, words } from "./format.js";
 import { alertsOf, listen, merge, serverNow, state, watch } from "./store.js";
@@ -83,14 +83,18 @@ async function past(patient) {
   return list;
 }
 
-function send(form, patient, name, argument) {
+/** Sends what a form says, and tells what became of it; `done` is called when it has been done. */
+function send(form, patient, name, argument, done = () => {}) {
   const status = form.querySelector("[role=status]");
   return async (event) => {
     event.preventDefault();
     try {
-      await command(patient, name, argument());
+      const stored = await command(patient, name, argument());
       status.textContent = "in the log";
       form.reset();
+      const became = await outcome(patient, stored);
+      if (became === "done") await done();
+      status.textContent = became || "in the log";
     } catch (error) {
       status.textContent = `not sent: ${error.message}`;
     }
@@ -119,22 +123,39 @@ async function limits(patient) {
   return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, head), body));
 }
 
-function limitForm(patient) {
+function limitForm(patient, done) {
   const rule = el("input", { required: true, placeholder: "rule, e.g. hr_high", "aria-label": "Rule", size: 18 });
   const limit = el("input", { required: true, type: "number", step: "any", placeholder: "limit", "aria-label": "Limit", size: 8 });
   const form = el("form", {}, rule, limit, el("button", { type: "submit" }, "Set limit"), el("span", { role: "status", class: "status" }));
-  form.addEventListener("submit", send(form, patient, "threshold", () => ({ rule: rule.value.trim(), limit: Number(limit.value) })));
+  form.addEventListener("submit", send(form, patient, "threshold", () => ({ rule: rule.value.trim(), limit: Number(limit.value) }), done));
   return form;
 }
 
-/** A section that is read when it is opened. */
-function section(title, make, ...below) {
+const KEEPS = { all: "all of them", around_alerts: "those around alerts", none: "none" };
+
+/** Which waves are stored, and who said so. */
+async function kept(patient) {
+  const { commands } = await get(`/patients/${encodeURIComponent(patient)}/commands`, { name: "waveforms", result: "done", from: 0, limit: 1 });
+  const [last] = commands;
+  if (!last) return el("p", {}, "All of them are stored; nobody said otherwise.");
+  const { keep, before_s: before = 30, after_s: after = 30 } = JSON.parse(last.argument);
+  const around = keep === "around_alerts" ? said(`, ${before} s before to ${after} s after`) : "";
+  return el("p", {}, "Stored are ", el("strong", {}, KEEPS[keep]), around, ": by ", said(last.actor), ", ", time(last.ts_ns));
+}
+
+function keepForm(patient, done) {
+  const keep = el("select", { "aria-label": "Which waves are stored" }, ...Object.entries(KEEPS).map(([value, text]) => el("option", { value }, text)));
+  const form = el("form", {}, keep, el("button", { type: "submit" }, "Store these waves"), el("span", { role: "status", class: "status" }));
+  form.addEventListener("submit", send(form, patient, "waveforms", () => ({ keep: keep.value }), done));
+  return form;
+}
+
+/** A section that is read when it is opened, and again after what its form (made with how to do so) has changed. */
+function section(title, make, form = () => null) {
   const body = el("div");
-  const node = el("details", { class: "section" }, el("summary", {}, title), body);
-  node.addEventListener("toggle", async () => {
-    if (!node.open) return;
-    body.replaceChildren(await make().catch((error) => el("p", { class: "problem" }, error.message)), ...below);
-  });
+  const read = async () => body.replaceChildren(await make().catch((error) => el("p", { class: "problem" }, error.message)));
+  const node = el("details", { class: "section" }, el("summary", {}, title), body, form(read) ?? "");
+  node.addEventListener("toggle", () => node.open && read());
   return node;
 }
 
@@ -153,7 +174,8 @@ export function patient(main, name) {
     el("section", { "aria-label": "Alerts" }, el("h2", {}, "Alerts"), list),
     trend.node,
     section("Alerts of the last 24 hours", () => past(name)),
-    section("Limits", () => limits(name), ...(may ? [limitForm(name)] : [])),
+    section("Limits", () => limits(name), (read) => (may ? limitForm(name, read) : null)),
+    section("Stored waves", () => kept(name), (read) => (may ? keepForm(name, read) : null)),
     ...(may ? [el("details", { class: "section" }, el("summary", {}, "Note"), note(name))] : []),
   );
 

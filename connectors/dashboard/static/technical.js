@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { ago, el, figure, moment, named, said } from "./format.js";
 import { serverNow, state } from "./store.js";
 
-const EVERY_MS = 5000;
+const EVERY_MS = 3000;
 const MOST_SIGNALS = 200;
 const COUNTS = ["received", "stored", "late", "duplicate", "rejected"];
 

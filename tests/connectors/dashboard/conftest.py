@@ -15,6 +15,16 @@ from tests.servers import NatsServer
 TENANT = "main"
 
 
+class Present:
+    """The supervisor that a flow has now: a test may stop it and begin another."""
+
+    def __init__(self, flow):
+        self._flow = flow
+
+    def __getattr__(self, name):
+        return getattr(self._flow.supervisor, name)
+
+
 @pytest.fixture(scope="module")
 def chromium(ward):
     """A browser. `VITALS_CHROMIUM` names its program where it is not Debian's.
@@ -49,7 +59,7 @@ def ward(tmp_path_factory):
     nats, questdb = NatsServer(folder / "nats").start(), QuestDB(folder / "questdb").start()
     whole = Whole(nats, questdb, folder, log_time="server")
     flow = whole.flow()
-    health = HealthServer(Health(flow.supervisor, bool), "127.0.0.1", 0)
+    health = HealthServer(Health(Present(flow), bool), "127.0.0.1", 0)
     server = Served(whole.settings, flow_health=[f"http://127.0.0.1:{health.port}"]).start()
     server.whole, server.flow = whole, flow
     fall_s = first_below(load(HYPOXEMIA, None), 90)
