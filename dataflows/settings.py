@@ -111,6 +111,10 @@ class StackSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Address of the NATS listeners; beyond loopback only with security.")
     mqtt_port: int = Field(0, ge=0, le=65535, description="Port of the MQTT 3.1.1 listener; 0: none.")
     websocket_port: int = Field(0, ge=0, le=65535, description="Port of the WebSocket listener; 0: none.")
+    tenant_frames_per_s: float = Field(5000.0, gt=0, description="Frames a second of an organisation, all listeners.")
+    tenant_bytes_per_s: float = Field(16.0 * (1 << 20), gt=0, description="Bytes a second of an organisation.")
+    tenant_burst_s: float = Field(2.0, gt=0, description="So many seconds of both an organisation may send at once.")
+    flood_ban_s: float = Field(30.0, gt=0, description="Above that its heaviest devices are cut off for so long.")
 
     @property
     def identity_dir(self) -> Path:

@@ -18,7 +18,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
-from connectors.jetstream.connection import inbox_prefix
+from connectors.jetstream.connection import inbox_prefix, raise_if_cancelled
 from connectors.jetstream.streams import ORIGIN
 from dataflows.settings import Settings
 
@@ -162,6 +162,7 @@ class Outbound:
         """Yields what is there as one group, then what comes."""
         alerts, taken = await self._js.pull_subscribe_bind(self._consumer, self._settings.streams.alerts), 0
         while True:
+            raise_if_cancelled()
             try:
                 messages = await alerts.fetch(1, timeout=_IDLE_S)
             except NatsTimeoutError:

@@ -33,6 +33,7 @@ from connectors.cli import (
     run,
     services,
     stack,
+    tenants,
 )
 from connectors.cli.console import CliError, console, fail, load_settings
 from connectors.cli.settings_page import markdown, settings_of, shown
@@ -115,6 +116,7 @@ app.command("gateway")(gateway.gateway)
 app.add_typer(bridge.bridge_app, name="bridge")
 app.add_typer(devices.devices_app, name="devices")
 app.add_typer(services.services_app, name="services")
+app.add_typer(tenants.tenants_app, name="tenants")
 app.command("certs")(devices.certs)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from connectors.identity.claims import Key, Kind, credentials_file, decode, encode
 from connectors.identity.files import locked, read_secret, secret_folder, write_secret
 from connectors.identity.roles import (
+    CONNECTIONS,
     PIPELINE,
     SYSTEM,
     pipeline_account,
@@ -28,6 +29,7 @@ REVOCATIONS_KEPT_S = 400 * _DAY_S
 """A revocation is forgotten when every token that it could concern has expired; tokens live 366 days at most."""
 MAX_DAYS = 366
 _LOCAL_DAYS = 90
+_MOST_CONNECTIONS = 1_000_000
 
 
 class IdentityError(Exception):
@@ -197,6 +199,27 @@ class Authority:
         """Public keys of revoked users, with the time (s since 1970) until which their tokens are void."""
         return dict(decode(self.account_token(account))["nats"].get("revocations", {}))
 
+    def limits(self, account: str) -> dict[str, int]:
+        """What the server lets an account have: `conn` connections, ..."""
+        return dict(decode(self.account_token(account))["nats"]["limits"])
+
+    def limit(self, tenant: str, *, connections: int) -> str:
+        """Limits a tenant's connections at once; returns the account's new token.
+
+        Raises:
+            IdentityError: There is no such tenant, or the number cannot be.
+        """
+        self._check_tenant(tenant)
+        if not 0 < connections <= _MOST_CONNECTIONS:
+            message = f"an organisation has 1 to {_MOST_CONNECTIONS} connections, not {connections}"
+            raise IdentityError(message)
+        with locked(self.folder):
+            claims = decode(self.account_token(tenant))["nats"]
+            claims["limits"]["conn"] = connections
+            del claims["version"]
+            self._write_account(self._key("operator", "operator"), self._key(tenant, "account"), tenant, claims)
+            return self.account_token(tenant)
+
     def account_token(self, name: str) -> str:
         """The token of an account.
 
@@ -257,7 +280,8 @@ class Authority:
         if name == PIPELINE:
             claims = pipeline_account(signing, revoked)
         else:
-            claims = tenant_account(name, self._key(PIPELINE, "account").public, signing, revoked)
+            connections = self.limits(name)["conn"] if self._account_file(name).exists() else CONNECTIONS
+            claims = tenant_account(name, self._key(PIPELINE, "account").public, signing, revoked, connections)
         self._write_account(self._key("operator", "operator"), self._key(name, "account"), name, claims)
 
     def _write_credentials(self, name: str, issued: Issued) -> None:

@@ -19,6 +19,8 @@ SYSTEM = "SYS"
 """Account of the server's own messages."""
 MAX_PAYLOAD = 72 << 10
 """What a device may send in one message, headers included; the validator's own limit is 64 KiB of frame."""
+CONNECTIONS = 10_000
+"""Connections of an organisation at once, where nobody said another number (`vitals tenants limit`)."""
 
 _OPEN = {"subs": -1, "data": -1, "payload": -1}
 _ACCOUNT = {**_OPEN, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
@@ -146,7 +148,9 @@ def pipeline_account(signing: Mapping[str, str], revoked: Mapping[str, int]) -> 
     }
 
 
-def tenant_account(tenant: str, pipeline: str, signing: Mapping[str, str], revoked: Mapping[str, int]) -> Claims:
+def tenant_account(
+    tenant: str, pipeline: str, signing: Mapping[str, str], revoked: Mapping[str, int], connections: int = CONNECTIONS
+) -> Claims:
     """Returns the claims of a tenant's account.
 
     Args:
@@ -154,6 +158,7 @@ def tenant_account(tenant: str, pipeline: str, signing: Mapping[str, str], revok
         pipeline: Public key of the pipeline's account.
         signing: Public keys of the roles.
         revoked: Public keys of users whose tokens made until then (s since 1970) are void.
+        connections: How many of its devices may be connected at once.
     """
 
     def imported(name: str, subject: str, kind: str) -> dict[str, str]:
@@ -162,7 +167,15 @@ def tenant_account(tenant: str, pipeline: str, signing: Mapping[str, str], revok
     return {
         "type": "account",
         # The storage is for the sessions of MQTT devices, which the server keeps in streams of their account.
-        "limits": {**_ACCOUNT, "mem_storage": 16 << 20, "disk_storage": 64 << 20, "streams": 8, "consumer": 20_000},
+        "limits": {
+            **_ACCOUNT,
+            "conn": connections,
+            "payload": MAX_PAYLOAD,
+            "mem_storage": 16 << 20,
+            "disk_storage": 64 << 20,
+            "streams": 8,
+            "consumer": 20_000,
+        },
         "imports": [
             imported("frames", f"vitals.v1.{tenant}.*.*.*", "service"),
             imported("alerts", f"alerts.v1.{tenant}.>", "stream"),

@@ -50,6 +50,17 @@ class Services:
         await push_account(self._settings.nats, authority, PIPELINE)
         await self._audit("revoke", DEFAULT_TENANT, public)
 
+    async def limit(self, tenant: str, connections: int) -> None:
+        """Limits how many connections an organisation may have at once.
+
+        Raises:
+            IdentityError: There is none of this name, the number cannot be, or the server was not told.
+        """
+        authority = authority_of(self._settings)
+        authority.limit(tenant, connections=connections)
+        await push_account(self._settings.nats, authority, tenant)
+        await self._audit("limit", tenant, f"{connections} connections")
+
     async def _audit(self, what: str, tenant: str, detail: str) -> None:
         await write_audit(
             self._client, self._settings, AuditEvent(what=what, actor=self._actor, tenant=tenant, detail=detail)

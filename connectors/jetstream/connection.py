@@ -1,5 +1,6 @@
 """The settings of a connection in the terms of the two clients: the native one of the flow, nats-py for set-up."""
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,19 @@ def inbox_prefix(settings: NatsSettings) -> str | None:
         return f"_INBOX.{subject_of(settings.credentials.read_text())}"
     except (OSError, ClaimsError):
         return None
+
+
+def raise_if_cancelled() -> None:
+    """Ends a task whose cancellation was lost; for endless loops of requests.
+
+    `asyncio.wait_for` of Python 3.11, with which nats-py waits, loses one that comes together with an answer.
+
+    Raises:
+        asyncio.CancelledError: The task was cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def connect(settings: NatsSettings, name: str, *, on_lost: Callable[[], Awaitable[None]] | None = None) -> Client:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
+from connectors.identity.warden import WardenThread
 from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
 from connectors.local.doors import doors_of
@@ -66,6 +67,7 @@ class Stack:
         self._cancel = cancel or threading.Event()
         self._servers: list[ServerProcess] = []
         self._drainer: DrainerThread | None = None
+        self._warden: WardenThread | None = None
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -73,6 +75,7 @@ class Stack:
             self._take_folder()
             self._start_nats()
             self._make_streams()
+            self._start_warden()
             self._start_questdb()
             self._start_recovery()
             self._start_drainer()
@@ -123,6 +126,9 @@ class Stack:
         """
         if self._drainer is not None and not self._drainer.is_alive():
             message = f"the drainer of SPILL ended by itself: {self._drainer.error}"
+            raise StackError(message)
+        if self._warden is not None and not self._warden.is_alive():
+            message = "the warden of organisations' rates ended by itself"
             raise StackError(message)
         for server in self._servers:
             if not server.alive:
@@ -252,6 +258,11 @@ class Stack:
         if made:
             self._say(f"Recovery: created in {self.recovery.folder}")
 
+    def _start_warden(self) -> None:
+        if self.settings.stack.security and any(server.name == "NATS" for server in self._servers):
+            self._warden = WardenThread(self.settings)
+            self._warden.start()
+
     def _start_drainer(self) -> None:
         if self.settings.questdb.enabled:
             self._drainer = DrainerThread(self.settings)
@@ -288,6 +299,9 @@ class Stack:
         if self._drainer is not None:
             self._drainer.stop()
             self._drainer = None
+        if self._warden is not None:
+            self._warden.stop()
+            self._warden = None
         while self._servers:
             server = self._servers.pop()
             server.stop()
