@@ -150,7 +150,11 @@ audit:
     {{ bin }}/uv export --quiet --locked --no-dev --all-extras --no-emit-project --format requirements-txt > "$folder/requirements.txt" || exit 1
     echo "audit: $(grep -c '^[A-Za-z0-9]' "$folder/requirements.txt") Python packages of uv.lock (without the tools for developing)"
     failed=0
-    {{ bin }}/uvx --quiet pip-audit --strict --disable-pip --require-hashes -r "$folder/requirements.txt" || failed=1
+    if ! {{ bin }}/uvx --quiet pip-audit --strict --disable-pip --require-hashes -r "$folder/requirements.txt"; then
+        failed=1
+        echo "audit: uv.lock did not pass: a vulnerability is listed above, or the advisories of PyPI could not be had. \"Dependency not found\" of a"
+        echo "       package that is on PyPI, and errors of the connection, mean that a mirror without advisories was asked: then nothing was looked at"
+    fi
     if command -v cargo-deny > /dev/null; then
         cargo deny --locked check advisories sources || failed=1
     elif command -v cargo-audit > /dev/null; then

@@ -13,8 +13,10 @@ from nats.errors import Error as NatsError
 
 from connectors.api.access import COMMAND_ROLES, Identity
 from connectors.api.problems import ProblemError
+from connectors.identity.audit import AuditEvent, write_audit
 from dataflows._native import Messages, Validator
 from dataflows.contracts.frames import command_frame, message_id, subject_of
+from dataflows.settings import Settings
 
 _SECOND_NS = 1_000_000_000
 
@@ -42,6 +44,7 @@ class Stored:
 async def send(
     client: Client | None,
     validator: Validator,
+    settings: Settings,
     *,
     identity: Identity,
     place: tuple[str, str],
@@ -53,6 +56,7 @@ async def send(
     Args:
         client: Connection to NATS; None while there is none.
         validator: The flow's.
+        settings: Where AUDIT is.
         identity: Who asks.
         place: Tenant and patient.
         name: Name of the command.
@@ -87,7 +91,9 @@ async def send(
         raise ProblemError(422, f"{rejects[0].reason}: {rejects[0].detail}")
     if client is None or not client.is_connected:
         raise ProblemError(503, "NATS does not answer: the command was not stored")
+    event = AuditEvent(what="command", actor=actor, tenant=tenant, patient=patient, detail=name)
     try:
+        await write_audit(client, settings, event)  # before it is done: the log forgets after days, AUDIT does not
         headers = {"Nats-Msg-Id": message_id(frame)}
         ack = await client.jetstream(timeout=5).publish(subject, payload, headers=headers)
     except (NatsError, OSError) as error:

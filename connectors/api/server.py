@@ -130,7 +130,8 @@ async def _command(request: Request) -> Response:
     wanted = request.query_params.get("tenant")
     place = (identity.tenant_of(wanted), token(request.path_params["patient"], "patient"))
     name, body = request.path_params["name"], await body_of(request)
-    stored = await commands.send(here.hub.client, here.validator, identity=identity, place=place, name=name, body=body)
+    asked = {"identity": identity, "place": place, "name": name, "body": body}
+    stored = await commands.send(here.hub.client, here.validator, here.settings, **asked)
     fields = {"log_seq": stored.log_seq, "duplicate": stored.duplicate, "actor": stored.actor}
     return problems.JsonResponse(fields, 202)
 

@@ -21,7 +21,7 @@ from connectors.jetstream.streams import ensure_streams
 from dataflows.settings import OidcSettings, Settings, WebSettings
 from tests.connectors.api.issuer import AUDIENCE, Issuer, Key, by_hand
 from tests.connectors.api.served import Served
-from tests.connectors.api.test_readers import reads
+from tests.connectors.api.test_readers import audited, reads
 from tests.servers import NatsServer
 from tests.waiting import until
 
@@ -67,6 +67,7 @@ def test_people_and_services_get_in_with_their_role_and_organisation(served, iss
     path = "/patients/p1/commands/note"
     assert ask(served, issuer.token(), path, "POST", **note).json()["actor"] == "oidc:dr-strange"
     assert ask(served, service, path, "POST", **note).status_code == 403
+    assert audited(served.settings, "command") == [("oidc:dr-strange", "ward", "p1", "note")]
     assert ask(served, issuer.token(), "/patients?tenant=other").status_code == 403
     assert ask(served, issuer.token(roles=["vitals-admin"]), "/patients?tenant=other").status_code == 403
     assert ask(served, issuer.token(), "/patients").status_code == 200

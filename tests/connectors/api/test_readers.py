@@ -13,8 +13,8 @@ from tests.connectors.api.served import TENANT
 pytestmark = pytest.mark.services
 
 
-def reads(settings):
-    """(actor, tenant, patient, route) of every read in AUDIT."""
+def audited(settings, what):
+    """(actor, tenant, patient, detail) of every event of a kind in AUDIT."""
 
     async def run():
         client = await connect(settings.nats, "test")
@@ -22,9 +22,13 @@ def reads(settings):
         last = (await js.stream_info("AUDIT")).state.last_seq
         found = [json.loads((await js.get_msg("AUDIT", seq)).data) for seq in range(1, last + 1)]
         await client.close()
-        return [(one["actor"], one["tenant"], one["patient"], one["detail"]) for one in found if one["what"] == "read"]
+        return [(one["actor"], one["tenant"], one["patient"], one["detail"]) for one in found if one["what"] == what]
 
     return asyncio.run(run())
+
+
+def reads(settings):
+    return audited(settings, "read")
 
 
 def test_each_kind_of_read_is_noted_once_and_refusals_are_not(served, pipeline):
