@@ -5,6 +5,7 @@ cursor is the last row's time and how many rows of exactly that time were given 
 however many share a time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,22 +43,35 @@ class Span:
 
     def next(self, rows: list[dict[str, Any]]) -> str | None:
         """Returns the cursor of the next page, or None when this one was not full."""
-        if len(rows) < self.limit:
-            return None
+        return None if len(rows) < self.limit else self.behind(rows)
+
+    def behind(self, rows: list[dict[str, Any]]) -> str:
+        """Returns the cursor of a page that begins after these rows."""
         last = rows[-1]["ts_ns"]
         same = sum(row["ts_ns"] == last for row in rows)
         begin, skip = self.place()
         return f"{last}-{same + (skip if last == begin else 0)}"
 
 
-def _page(columns: str, table: str, where: dict[str, str], span: Span, order: str) -> Query:
+Where = Mapping[str, str | tuple[str, ...]]
+"""Columns and the value, or the values, that they must have."""
+
+
+def _conditions(where: Where) -> tuple[str, list[object]]:
+    """Conditions with a place for each value, and the values."""
+    many = {name: (value,) if isinstance(value, str) else value for name, value in where.items()}
+    text = "".join(f" AND {name} IN ({', '.join(['%s'] * len(values))})" for name, values in many.items())
+    return text, [value for values in many.values() for value in values]
+
+
+def _page(columns: str, table: str, where: Where, span: Span, order: str) -> Query:
     begin, skip = span.place()
-    conditions = "".join(f" AND {name} = %s" for name in where)
+    conditions, values = _conditions(where)
     sql = (
         f"SELECT cast(ts AS long) ts_ns, {columns} FROM {table} WHERE ts >= %s AND ts < %s{conditions} "  # noqa: S608  (constants)
         f"ORDER BY ts, {order} LIMIT {skip}, {skip + span.limit}"
     )
-    return sql, [begin, span.to_ns, *where.values()]
+    return sql, [begin, span.to_ns, *values]
 
 
 def latest_readings(tenant: str, now_ns: int, patient: str | None = None) -> Query:
@@ -90,7 +104,7 @@ def latest_scores(tenant: str, now_ns: int, patient: str | None = None) -> Query
     return sql, [now_ns - _LATEST_H * 3600 * 10**9, tenant, *([patient] if patient else [])]
 
 
-def observations(where: dict[str, str], span: Span) -> Query:
+def observations(where: Where, span: Span) -> Query:
     """Readings as they were sent."""
     columns = "device, boot, signal, seq, code, value, unit, quality_pct, status, suspect, stored"
     return _page(columns, "observations", where, span, "device, boot, signal, seq, code")
@@ -161,7 +175,7 @@ def _rollup(select: tuple[str, str, str], where: dict[str, str], span: Span, eve
     return sql, [begin, span.to_ns, *where.values()]
 
 
-def waveforms(where: dict[str, str], span: Span) -> Query:
+def waveforms(where: Where, span: Span) -> Query:
     """Frames of a wave with their samples in physical units."""
     columns = "device, boot, signal, seq, fs_hz, lsb, status, stored, first_sample, samples"
     return _page(columns, "waveforms", where, span, "device, boot, seq")

@@ -5,7 +5,7 @@ nanosecond of the row, in UTC.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ CODES: dict[str, tuple[tuple[str, str], ...]] = {
     "spo2": (("2708-6", "Oxygen saturation in Arterial blood"), ("59408-5", "Oxygen saturation by Pulse oximetry")),
     "resp_rate": (("9279-1", "Respiratory rate"),),
     "temp": (("8310-5", "Body temperature"),),
+    "bp": (("85354-9", "Blood pressure panel with all children optional"),),
     "sbp": (("8480-6", "Systolic blood pressure"),),
     "dbp": (("8462-4", "Diastolic blood pressure"),),
     "map": (("8478-0", "Mean blood pressure"),),
@@ -31,7 +32,12 @@ CODES: dict[str, tuple[tuple[str, str], ...]] = {
     "fio2": (("3150-6", "Inhaled oxygen concentration"),),
     "o2_flow": (("3151-8", "Inhaled oxygen flow rate"),),
 }
-_VITAL = frozenset({"hr", "pulse_rate", "spo2", "resp_rate", "temp", "sbp", "dbp", "map", "weight"})
+PANEL = "bp"
+"""Systolic, diastolic and mean pressure of one moment are one Observation: the profile wants the panel."""
+PRESSURES = ("sbp", "dbp", "map")
+_VITAL = frozenset({"hr", "pulse_rate", "spo2", "resp_rate", "temp", "bp", *PRESSURES, "weight"})
+OTHER_CODES = frozenset({"etco2", "perfusion_index", "battery", "consciousness", "model_score"})
+"""Codes without a LOINC here."""
 
 
 _ECG = {"system": "urn:oid:2.16.840.1.113883.6.24", "code": "131328", "display": "MDC_ECG_ELEC_POTL"}
@@ -66,6 +72,58 @@ _LABORATORY = _category("laboratory", "Laboratory")
 _PROCEDURE = _category("procedure", "Procedure")
 
 
+def moment_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What readings of one frame and moment share."""
+    return (row.get("patient"), *(row[name] for name in ("ts_ns", "device", "boot", "signal", "seq")))
+
+
+def observations(rows: Iterable[Mapping[str, Any]], patient: str) -> list[Resource]:
+    """Readings in their order, pressures of one moment as the panel 85354-9; a mean alone stays by itself."""
+    listed = list(rows)
+    pressures: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for row in listed:
+        if row["code"] in PRESSURES:
+            pressures.setdefault(moment_of(row), {})[row["code"]] = row
+    found = []
+    for row in listed:
+        if row["code"] not in PRESSURES:
+            found.append(observation(row, patient))
+            continue
+        together = pressures.pop(moment_of(row), None)
+        if together is not None:
+            alone = together.keys() == {"map"}
+            found.append(observation(row, patient) if alone else _panel(together, patient))
+    return found
+
+
+def _panel(together: Mapping[str, Mapping[str, Any]], patient: str) -> Resource:
+    """Pressures of one moment; systolic and diastolic are always there, if only to say that the device had none."""
+    some = next(iter(together.values()))
+    found = _base({**some, "code": PANEL}, patient) | {"category": _VITAL_SIGNS, "code": _code(PANEL)}
+    absent = {**some, "value": None, "suspect": False}
+    parts = [{**together.get(code, absent), "code": code} for code in PRESSURES if code in together or code != "map"]
+    found["component"] = [{"code": _code(part["code"]), **_value(part)} for part in parts]
+    return found
+
+
+def _code(code: str) -> Resource:
+    codings = [{"system": LOINC, "code": loinc, "display": display} for loinc, display in CODES.get(code, ())]
+    return {"coding": [*codings, {"system": f"{BASE}/code", "code": code}]}
+
+
+def _value(row: Mapping[str, Any]) -> Resource:
+    """Value of a reading, or that there is none, and whether it is believed."""
+    value = row["value"]
+    found: Resource = {}
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        found["dataAbsentReason"] = {"coding": [{"system": f"{_HL7}/data-absent-reason", "code": "not-performed"}]}
+    else:
+        found["valueQuantity"] = {"value": value, "unit": row["unit"], "system": UCUM, "code": row["unit"]}
+    if row.get("suspect"):
+        found["interpretation"] = [{"text": "suspect: the value is unlikely for this code"}]
+    return found
+
+
 def _base(row: Mapping[str, Any], patient: str) -> Resource:
     return {
         "resourceType": "Observation",
@@ -87,17 +145,8 @@ def observation(row: Mapping[str, Any], patient: str) -> Resource:
     code = row["code"]
     found = _base(row, patient)
     found["category"] = _VITAL_SIGNS if code in _VITAL else _LABORATORY if code == "glucose" else _PROCEDURE
-    codings = [{"system": LOINC, "code": loinc, "display": display} for loinc, display in CODES.get(code, ())]
-    found["code"] = {"coding": [*codings, {"system": f"{BASE}/code", "code": code}]}
-    value = row["value"]
-    if value is None or value != value:  # noqa: PLR0124  (NaN)
-        found["dataAbsentReason"] = {"coding": [{"system": f"{_HL7}/data-absent-reason", "code": "not-performed"}]}
-    else:
-        unit = row["unit"]
-        found["valueQuantity"] = {"value": value, "unit": unit, "system": UCUM, "code": unit}
-    if row.get("suspect"):
-        found["interpretation"] = [{"text": "suspect: the value is unlikely for this code"}]
-    return found
+    found["code"] = _code(code)
+    return found | _value(row)
 
 
 def sampled(row: Mapping[str, Any], patient: str) -> Resource:
@@ -113,10 +162,7 @@ def sampled(row: Mapping[str, Any], patient: str) -> Resource:
     found["category"] = _PROCEDURE
     codings = [{"system": f"{BASE}/signal", "code": row["signal"]}]
     if row["signal"].startswith("ecg"):
-        # MDC_ECG_ELEC_POTL, as the published ECG example has it
-        codings.insert(
-            0, {"system": "urn:oid:2.16.840.1.113883.6.24", "code": "131328", "display": "MDC_ECG_ELEC_POTL"}
-        )
+        codings.insert(0, _ECG)
     found["code"] = {"coding": codings}
     unit = "mV" if row["signal"].startswith("ecg") else "mm[Hg]" if row["signal"] == "abp" else "1"
     found["valueSampledData"] = {
@@ -182,7 +228,9 @@ def device(name: str, patient_name: str) -> Resource:
     }
 
 
-def searchset(found: Sequence[Resource], base: str, own: str, following: str | None) -> Resource:
+def searchset(
+    found: Sequence[Resource], base: str, own: str, following: str | None, included: Sequence[Resource] = ()
+) -> Resource:
     """A page of results.
 
     Args:
@@ -190,15 +238,17 @@ def searchset(found: Sequence[Resource], base: str, own: str, following: str | N
         base: Address of the server.
         own: Address of this page.
         following: Address of the next one.
+        included: What they refer to and was asked for with them.
     """
     links = [{"relation": "self", "url": own}] + ([{"relation": "next", "url": following}] if following else [])
     entries = [
         {
             "fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}",
             "resource": resource,
-            "search": {"mode": "match"},
+            "search": {"mode": mode},
         }
-        for resource in found
+        for mode, resources in (("match", found), ("include", included))
+        for resource in resources
     ]
     return {"resourceType": "Bundle", "type": "searchset", "link": links} | ({"entry": entries} if entries else {})
 

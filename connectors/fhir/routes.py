@@ -1,7 +1,6 @@
 """Routes of FHIR R4: read and search of Observation, Flag, Device and Patient, as JSON or as ndjson."""
 
 import json
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -18,19 +17,22 @@ from connectors.api.context import Context, place
 from connectors.api.database import DatabaseUnavailableError
 from connectors.api.problems import ProblemError
 from connectors.api.queries import Span
-from connectors.api.requests import moment, token
+from connectors.api.requests import token
 from connectors.fhir import resources
 from connectors.fhir.resources import Resource
+from connectors.fhir.search import INCLUDES, dates, references, wanted
 
 PREFIX = "/fhir/r4"
 JSON = "application/fhir+json"
 NDJSON = "application/fhir+ndjson"
 _DAY_NS = 86_400_000_000_000
 _COUNT = 100
-_FRACTION = re.compile(r"\.(\d{1,9})(?=Z|[+-]\d\d:\d\d$|$)")
-_PREFIXES = {"ge": (0, None), "gt": (1, None), "lt": (None, 0), "le": (None, 1)}
 Handler = Callable[[Request], Awaitable[Response]]
-Fetch = Callable[[Span], Awaitable[tuple[list[Resource], str | None]]]
+Page = tuple[list[Resource], str | None]
+"""Resources, and the cursor of the next page."""
+Fetch = Callable[[Span], Awaitable[Page]]
+_MOMENT = 32
+"""More readings than one frame has of one moment."""
 
 
 def _answer(found: Resource, status: int = 200) -> Response:
@@ -49,35 +51,6 @@ def _saying(handler: Handler) -> Handler:
             return _answer(resources.outcome(503, str(error)), 503)
 
     return told
-
-
-def dates(values: list[str]) -> tuple[int | None, int | None]:
-    """Returns from (inclusive) and to (exclusive) of the parameters `date`, None where they say nothing.
-
-    Raises:
-        ProblemError: A value is no time with zone, or has an unknown prefix.
-    """
-    begin = end = None
-    for value in values:
-        prefix, text = (value[:2], value[2:]) if value[:2].isalpha() else ("eq", value)
-        if len(text) == len("2026-11-24"):
-            text += "T00:00:00Z"
-            length_ns = _DAY_NS
-        else:
-            length_ns = 1
-        # Rows have nanoseconds, which `datetime` has not.
-        fraction = _FRACTION.search(text)
-        at_ns = moment(_FRACTION.sub("", text), "date")
-        at_ns += int(fraction[1].ljust(9, "0")) if fraction else 0
-        if prefix == "eq":
-            begin, end = at_ns, at_ns + length_ns
-            continue
-        if prefix not in _PREFIXES:
-            raise ProblemError(400, f"date: prefix one of eq, {', '.join(_PREFIXES)}, not {prefix}")
-        first, last = _PREFIXES[prefix]
-        begin = begin if first is None else at_ns + first * length_ns
-        end = end if last is None else at_ns + last * length_ns
-    return begin, end
 
 
 def _span(request: Request, here: Context) -> Span:
@@ -118,10 +91,20 @@ async def _found(request: Request, span: Span, fetch: Fetch) -> Response:
         bounds = [("date", f"ge{resources.instant(span.from_ns)}"), ("date", f"lt{resources.instant(span.to_ns)}")]
         query = urlencode([*kept, *bounds, ("_count", str(span.limit)), ("_cursor", cursor)])
         following = f"{base}/{request.url.path.rpartition('/')[2]}?{query}"
-    return _answer(resources.searchset(found, base, own, following))
+    return _answer(resources.searchset(found, base, own, following, _included(request, found)))
 
 
-async def _lines(span: Span, page: tuple[list[Resource], str | None], fetch: Fetch) -> AsyncIterator[bytes]:
+def _included(request: Request, found: list[Resource]) -> list[Resource]:
+    kind = request.url.path.rpartition("/")[2]
+    if kind not in INCLUDES:
+        return []
+    return [
+        resources.patient(name) if what == "Patient" else resources.device(name, patient)
+        for what, name, patient in references(request, kind, found)
+    ]
+
+
+async def _lines(span: Span, page: Page, fetch: Fetch) -> AsyncIterator[bytes]:
     while True:
         found, cursor = page
         yield b"".join(msgspec.json.encode(one) + b"\n" for one in found)
@@ -130,52 +113,67 @@ async def _lines(span: Span, page: tuple[list[Resource], str | None], fetch: Fet
         page = await fetch(replace(span, cursor=cursor))
 
 
-def _code(request: Request) -> tuple[str, str] | None:
-    """Returns (column, name) of the parameter `code`; None without one.
-
-    Raises:
-        ProblemError: Nothing of ours has this code.
-    """
-    asked = request.query_params.get("code")
-    if not asked:
-        return None
-    system, bar, value = asked.rpartition("|")
-    if bar and system not in {"", resources.LOINC, f"{resources.BASE}/code", f"{resources.BASE}/signal"}:
-        raise ProblemError(400, f"code: no system {system}")
-    name = resources.by_loinc(value)
-    return ("code", name) if name else ("signal", token(value, "code"))
-
-
 async def observations(request: Request) -> Response:
-    """Search: `patient`, `code` (LOINC, our code, or a signal for waves), `date`, `_count`."""
+    """Search: `patient`, `code`, `combo-code`, `component-code`, `category`, `date`, `_id`, `_count`, `_include`."""
     here, tenant = place(request)
-    patient, code, span = _patient(request), _code(request), _span(request, here)
-    where = {"tenant": tenant, "patient": patient} | ({code[0]: code[1]} if code else {})
-    waves = code is not None and code[0] == "signal"
-    make = resources.sampled if waves else resources.observation
-    query = queries.waveforms if waves else queries.observations
+    if "_id" in request.query_params:
+        found = await _observation(here, tenant, request.query_params["_id"])
+        return await _found(request, Span(0, 1, 1), _only(found))
+    patient, asked, span = _patient(request), wanted(request), _span(request, here)
+    where: dict[str, str | tuple[str, ...]] = {"tenant": tenant, "patient": patient}
 
-    async def fetch(part: Span) -> tuple[list[Resource], str | None]:
-        rows = await here.database.rows(*query(where, part))
-        return [make(row, patient) for row in rows], part.next(rows)
+    async def waves(part: Span) -> Page:
+        rows = await here.database.rows(*queries.waveforms(where | {"signal": asked.signals}, part))
+        return [one for row in rows if asked.fits(one := resources.sampled(row, patient))], part.next(rows)
 
-    return await _found(request, span, fetch)
+    async def readings(part: Span) -> Page:
+        more = replace(part, limit=part.limit + _MOMENT)
+        rows = await here.database.rows(
+            *queries.observations(where | ({"code": asked.codes} if asked.codes else {}), more)
+        )
+        end = _whole_moments(rows, part.limit)
+        found = [one for one in resources.observations(rows[:end], patient) if asked.fits(one)]
+        return found, None if end == len(rows) else part.behind(rows[:end])
+
+    return await _found(request, span, waves if asked.signals else readings)
+
+
+def _whole_moments(rows: list[dict[str, Any]], limit: int) -> int:
+    """How many of the rows a page holds: at most `limit`, and no readings of one moment torn apart."""
+    if len(rows) <= limit:
+        return len(rows)
+    ends = [n for n in range(1, len(rows)) if resources.moment_of(rows[n]) != resources.moment_of(rows[n - 1])]
+    return max((n for n in ends if n <= limit), default=min(ends, default=len(rows)))
+
+
+def _only(found: Resource | None) -> Fetch:
+    async def fetch(_: Span) -> Page:
+        return ([] if found is None else [found]), None
+
+    return fetch
 
 
 async def observation(request: Request) -> Response:
-    """Read: a reading or a frame of a wave."""
+    """Read: a reading, pressures of a moment, or a frame of a wave."""
     here, tenant = place(request)
-    wanted = request.path_params["id"]
-    ts = wanted.partition("-")[0]
-    if ts.isdigit() and len(ts) < 20:
-        for query, make in (
-            (queries.observations_at, resources.observation),
-            (queries.waveforms_at, resources.sampled),
-        ):
-            for row in await here.database.rows(*query(tenant, int(ts))):
-                if resources.row_id(row) == wanted:
-                    return _answer(make(row, row["patient"]))
-    raise ProblemError(404, f"there is no Observation {wanted}")
+    wanted_id = request.path_params["id"]
+    found = await _observation(here, tenant, wanted_id)
+    if found is None:
+        raise ProblemError(404, f"there is no Observation {wanted_id}")
+    return _answer(found)
+
+
+async def _observation(here: Context, tenant: str, wanted_id: str) -> Resource | None:
+    ts = wanted_id.partition("-")[0]
+    if not (ts.isdigit() and len(ts) < 20):
+        return None
+    readings = await here.database.rows(*queries.observations_at(tenant, int(ts)))
+    for name in sorted({row["patient"] for row in readings}):
+        mine = [row for row in readings if row["patient"] == name]
+        if found := next((one for one in resources.observations(mine, name) if one["id"] == wanted_id), None):
+            return found
+    frames = await here.database.rows(*queries.waveforms_at(tenant, int(ts)))
+    return next((resources.sampled(row, row["patient"]) for row in frames if resources.row_id(row) == wanted_id), None)
 
 
 async def flags(request: Request) -> Response:
@@ -185,10 +183,14 @@ async def flags(request: Request) -> Response:
     where = {"tenant": tenant} | ({"patient": _patient(request)} if asked else {})
     if request.query_params.get("status") == "active":
         fits = [one for one in here.hub.standing(tenant) if all(one[name] == value for name, value in where.items())]
-        base = str(request.url.replace(path=PREFIX, query=""))
-        return _answer(resources.searchset([resources.flag(one) for one in fits], base, str(request.url), None))
+        flags_now = [resources.flag(one) for one in fits]
 
-    async def fetch(part: Span) -> tuple[list[Resource], str | None]:
+        async def now(_: Span) -> Page:
+            return flags_now, None
+
+        return await _found(request, Span(0, 1, 1), now)
+
+    async def fetch(part: Span) -> Page:
         rows = await here.database.rows(*queries.alert_history(where, part))
         latest: dict[str, dict[str, Any]] = {}
         for row in rows:
@@ -239,13 +241,15 @@ async def metadata(_: Request) -> Response:
     """What this server can."""
     both = [{"code": "read"}, {"code": "search-type"}]
     listed = {
-        "Observation": (both, ["patient", "code", "date"]),
+        "Observation": (both, ["_id", "patient", "code", "combo-code", "component-code", "category", "date"]),
         "Flag": (both, ["patient", "status", "date"]),
         "Device": (both[1:], ["patient"]),
         "Patient": (both[:1], []),
     }
     served = [
-        {"type": name, "interaction": can} | ({"searchParam": _search(names)} if names else {})
+        {"type": name, "interaction": can}
+        | ({"searchParam": _search(names)} if names else {})
+        | ({"searchInclude": [f"{name}:{one}" for one in INCLUDES[name]]} if name in INCLUDES else {})
         for name, (can, names) in listed.items()
     ]
     return _answer(
