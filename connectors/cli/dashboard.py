@@ -9,6 +9,7 @@ from prometheus_client import start_http_server
 
 from connectors.cli.console import CliError, console, load_settings, say
 from connectors.identity.registry import digest
+from connectors.local.doors import with_own_certificate
 from connectors.local.ports import LOOPBACK
 
 
@@ -35,6 +36,7 @@ def dashboard(
     settings = load_settings()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings.model_copy(update={"web": settings.web.model_copy(update=given)})
+    settings = with_own_certificate(settings, "web")
     try:
         app = application(settings, PAGES)
     except (UnsafeError, KeysError) as error:

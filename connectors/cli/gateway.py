@@ -6,6 +6,7 @@ import typer
 from prometheus_client import start_http_server
 
 from connectors.cli.console import CliError, load_settings, say
+from connectors.local.doors import with_own_certificate
 from connectors.local.ports import LOOPBACK
 from dataflows.settings import Settings
 
@@ -29,6 +30,7 @@ def gateway(
     settings = with_gateway_credentials(load_settings())
     if port is not None:
         settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
+    settings = with_own_certificate(settings, "gateway")
     door = settings.gateway
     try:
         app = application(settings)

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from connectors.identity.authority import Authority
 from connectors.identity.certs import DevelopmentCA, Pair
-from connectors.local.ports import LOOPBACK
+from connectors.local.ports import LOOPBACK, LOOPBACK_HOSTS
 from dataflows.contracts.frames import DEFAULT_TENANT
-from dataflows.settings import Settings
+from dataflows.settings import GatewaySettings, Settings, WebSettings
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,21 @@ def doors_of(settings: Settings) -> Doors:
         ca.client("pipeline")
     identities = authority.server_config(stack.data_dir.absolute() / "nats" / "accounts")
     return Doors(stack.host, stack.mqtt_port, stack.websocket_port, identities, tls)
+
+
+def with_own_certificate(settings: Settings, door: Literal["web", "gateway"]) -> Settings:
+    """Returns settings in which a listener beyond loopback has the stack's own certificate, where it names none.
+
+    So `stack.security` alone gives every listener TLS. Without it, or on another machine, the listener says what it
+    needs.
+    """
+    listener: WebSettings | GatewaySettings = getattr(settings, door)
+    ca = DevelopmentCA(settings.stack.identity_dir / "tls")
+    by_proxy = isinstance(listener, WebSettings) and listener.secure_cookie
+    if not settings.stack.security or listener.host in LOOPBACK_HOSTS or listener.tls_cert or by_proxy:
+        return settings
+    if not ca.certificate.exists():
+        return settings
+    pair = ca.server()
+    own = listener.model_copy(update={"tls_cert": pair.certificate, "tls_key": pair.key})
+    return settings.model_copy(update={door: own})

@@ -5,9 +5,11 @@ import httpx
 import pytest
 
 from connectors.identity.certs import DevelopmentCA
+from connectors.local.doors import with_own_certificate
 from connectors.local.ports import free_ports
 from connectors.local.process import ServerProcess
 from dataflows.contracts.frames import Origin
+from dataflows.settings import WebSettings
 from tests.connectors.gateway.conftest import gateway_command
 from tests.connectors.gateway.grpc_client import upload
 from tests.connectors.gateway.test_frames import frames
@@ -52,6 +54,33 @@ def test_one_certificate_for_both_listeners_and_metrics_beside_them(behind, tmp_
     log = gateway.log.read_text()
     assert "gateway refused frames" in log
     assert key.split("_", 2)[2] not in log + said
+
+
+def test_beyond_loopback_it_takes_the_stacks_certificate(behind, tmp_path):
+    (port,) = free_ports(1)
+    command, env = gateway_command(behind.settings, port=port, host="0.0.0.0")  # noqa: S104
+    gateway = ServerProcess("gateway", command, tmp_path / "gateway.log", tmp_path / "gateway.pid", env=env)
+    gateway.start()
+    try:
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}/v1", verify=tls_context(behind.ca)) as client:
+            until(lambda: _healthy(client))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port}/v1/health")
+    finally:
+        gateway.stop()
+
+
+def test_other_listeners_keep_what_they_name(behind):
+    def listener(**web):
+        changed = behind.settings.model_copy(update={"web": WebSettings(**web)})
+        return with_own_certificate(changed, "web").web
+
+    own = listener(host="0.0.0.0")  # noqa: S104
+    assert own.tls_cert == behind.settings.stack.identity_dir.absolute() / "tls" / "server.pem"
+    assert own.tls_key.stat().st_mode & 0o777 == 0o600
+    assert listener(host="127.0.0.1").tls_cert is None
+    assert listener(host="0.0.0.0", secure_cookie=True).tls_cert is None  # noqa: S104
+    assert str(listener(host="0.0.0.0", tls_cert="a.pem", tls_key="a.key").tls_cert) == "a.pem"  # noqa: S104
 
 
 def _healthy(client):
