@@ -172,8 +172,10 @@ fn patients(mitdb: &Path, nstdb: &Path, score_others: bool) -> Result<Vec<Patien
             training.push(Prepared::new(augment::augment(&record, &noises, strongest, seed(copy)), 1.0)?);
         }
         if second > 0.0 {
-            training.push(Prepared::new(augment::augment(&lead2, &noises, strongest, seed(9)), second)?);
-            training.push(Prepared::new(lead2.clone(), second)?);
+            // the same beats in another shape: for labels as good as another patient
+            for second_lead in [augment::augment(&lead2, &noises, strongest, seed(9)), lead2.clone()] {
+                training.push(Prepared::new(second_lead, second)?.labels_weigh(1.0));
+            }
         }
         let mut others = Vec::new();
         if score_others {

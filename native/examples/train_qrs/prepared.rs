@@ -23,6 +23,8 @@ pub struct Prepared {
     ignored: Vec<bool>,
     /// Weight in training; 0: only scored.
     pub weight: f32,
+    /// The same in training labels.
+    label_weight: f32,
 }
 
 /// Examples for the three networks.
@@ -104,7 +106,7 @@ impl Teacher for Pupil<'_> {
         let kind = self.of.kinds[place];
         let truth = [ventricular(kind), paced(kind)];
         if let Some(lessons) = self.lessons.as_deref_mut().filter(|_| labelled(kind) && !self.of.ignored[place]) {
-            lessons.label.push(features, truth.map(|t| f32::from(u8::from(t))), self.of.weight);
+            lessons.label.push(features, truth.map(|t| f32::from(u8::from(t))), self.of.label_weight);
         }
         self.networks.map_or([0.0; 2], |networks| networks.label.score(features))
     }
@@ -133,7 +135,12 @@ impl Prepared {
         let inside = |at: i64| record.excluded.iter().any(|&(first, last)| at >= first - margin && at <= last + margin);
         let ignored = at.iter().map(|&at| inside(at)).collect();
         let record = Record { samples: Vec::new(), ..record };
-        Ok(Self { record, recording, at, kinds, ignored, weight })
+        Ok(Self { record, recording, at, kinds, ignored, weight, label_weight: weight })
+    }
+
+    /// The same recording with another weight in training labels.
+    pub fn labels_weigh(self, label_weight: f32) -> Self {
+        Self { label_weight, ..self }
     }
 
     /// Adds lessons, with the history that the truth (no networks) or earlier decisions would have left.
