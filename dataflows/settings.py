@@ -128,6 +128,7 @@ class RunSettings(BaseModel):
     processes: int = Field(1, ge=1, le=64, description="Processes of the flow on this machine.")
     workers: int = Field(1, ge=1, le=64, description="Worker threads in each process.")
     drainer: bool = Field(True, description="Whether the drainer of SPILL runs beside the flow.")
+    drainer_port: int = Field(9402, ge=0, le=65535, description="Port of the drainer's /metrics, on loopback; 0: none.")
     health_host: str = Field("127.0.0.1", description="Address of the health endpoint.")
     health_port: int = Field(9400, ge=0, le=65535, description="Port of the health endpoint; 0 takes a free one.")
     silent_s: float = Field(15.0, gt=0, description="No progress for this long is reported as a silent pipeline.")
@@ -251,6 +252,8 @@ class LakeSettings(BaseModel):
     merge_files: int = Field(12, ge=2, description="So many small files of a day and bucket become one.")
     health_port: int = Field(9401, ge=0, le=65535, description="Port of the health endpoint; 0 takes a free one.")
     merge_bytes: int = Field(64 << 20, ge=1, description="A file above this many bytes is not small.")
+    waveforms_keep_d: int = Field(0, ge=0, description="Days after which waveforms are removed; 0: never.")
+    rows_keep_d: int = Field(0, ge=0, description="The same for other rows; alerts, commands and audit stay for ever.")
 
 
 class BridgeSettings(BaseModel):

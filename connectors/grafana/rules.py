@@ -38,6 +38,12 @@ RULES = (
                  "QuestDB takes no rows; they wait in SPILL. Alarms go on."),
     PipelineRule("VitalsStorageSlow", 'rate(vitals_questdb_rows_total{result="spilled"}[10m]) > 0', "30m", "ticket",
                  "Rows have gone to SPILL for half an hour: QuestDB does not keep up."),
+    PipelineRule("VitalsDrainerAbsent", "absent(vitals_spill_waiting_messages)", "5m", "ticket",
+                 "The drainer of SPILL does not answer (run.drainer_port): rows that wait are not written."),
+    PipelineRule("VitalsSpillWaits", "vitals_spill_waiting_messages > 0", "30m", "ticket",
+                 "Rows have waited in SPILL for half an hour: the drainer's log says which table."),
+    PipelineRule("VitalsTableSuspended", "vitals_questdb_suspended_tables > 0", "1m", "ticket",
+                 "A table acknowledges rows and does not show them: mend the cause, then ALTER TABLE ... RESUME WAL."),
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from prometheus_client import Counter, Histogram
 
 from connectors.jetstream.connection import native_options
+from connectors.lake import retention
 from connectors.lake.layout import Facts, FileName, files, folder, folders, write
 from connectors.lake.merge import finish, merge, small
 from connectors.lake.rows import compact, frame_of
@@ -25,9 +26,10 @@ from dataflows.monitor.state import refusing
 from dataflows.settings import LakeSettings, Settings
 
 VERSION = 1
+_DAY_NS = 86_400 * 10**9
 LEVEL = 3
 """Of zstd, for files that will be merged soon."""
-FILES = Counter("vitals_lake_files", "Files of the lake by what was done: written, merged or removed", ["what"])
+FILES = Counter("vitals_lake_files", "Files (expired: days) of the lake by what was done to them", ["what"])
 ROWS = Counter("vitals_lake_rows", "Rows written to the lake", ["table"])
 WRITE_SECONDS = Histogram(
     "vitals_lake_write_seconds",
@@ -70,6 +72,8 @@ class LakePartition(StatefulSinkPartition[RowSource, bytes]):
         self._rows: dict[str, list[Row]] = {}
         self._waiting = 0
         self._touched: set[Path] = set()
+        self._log_ns = self._looked_day = 0
+        retention.finish(self._root, bucket)
         for place in folders(self._root, bucket):
             finish(place)
             self._touched.add(place)
@@ -110,6 +114,7 @@ class LakePartition(StatefulSinkPartition[RowSource, bytes]):
         self._write()
         WRITE_SECONDS.observe(time.perf_counter() - started)
         self._merge()
+        self._remove_old()
         # What is returned now is durable at the next snapshot but one at the latest.
         self._safe, self._told = self._told, self._number
         return msgspec.msgpack.encode(State(VERSION, self._log, self._number, self._known_ns))
@@ -133,6 +138,7 @@ class LakePartition(StatefulSinkPartition[RowSource, bytes]):
             frame = _unknown(table, frame, [path for name, path in files(place) if name.log == self._log])
             if frame.is_empty():
                 return
+        self._log_ns = max(self._log_ns, facts.last_log_ns)
         write(frame, place / str(FileName(self._log, self._bucket, self._number)), facts, LEVEL)
         self._number += 1
         self._touched.add(place)
@@ -147,6 +153,16 @@ class LakePartition(StatefulSinkPartition[RowSource, bytes]):
                 merge(place, sources)
                 FILES.labels("merged").inc()
                 self._touched.discard(place)
+
+    def _remove_old(self) -> None:
+        """Removes days that are kept no longer, when log time has come to another day, or at the first look."""
+        if (today := self._log_ns // _DAY_NS) == self._looked_day:
+            return
+        self._looked_day = today
+        for place in list(retention.old(self._root, self._bucket, self._settings, self._log_ns)):
+            retention.remove(self._root, self._bucket, place, self._log_ns)
+            self._touched.discard(place)
+            FILES.labels("expired").inc()
 
 
 def _unknown(table: str, frame: pl.DataFrame, there: list[Path]) -> pl.DataFrame:

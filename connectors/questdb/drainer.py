@@ -17,9 +17,10 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy
 from nats.js.client import JetStreamContext
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, start_http_server
 
 from connectors.jetstream.connection import connect
+from connectors.local.ports import LOOPBACK
 from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
 from connectors.questdb.ilp import IlpWriter, TableRow
 from connectors.questdb.reads import QuestDBReader
@@ -293,7 +294,20 @@ class DrainerThread(threading.Thread):
         self.join(timeout_s)
 
 
+def serve_metrics(port: int) -> bool:
+    """Serves /metrics on loopback; draining goes on without, where the port is taken."""
+    if not port:
+        return False
+    try:
+        start_http_server(port, LOOPBACK)
+    except OSError as error:
+        logger.warning("spill: no /metrics: run.drainer_port %d cannot be used (%s)", port, error)
+        return False
+    return True
+
+
 async def _run_until_signal(settings: Settings) -> None:
+    serve_metrics(settings.run.drainer_port)
     drainer = Drainer(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import httpx
 import numpy as np
 import pytest
 
 from connectors.jetstream.connection import connect
+from connectors.local.ports import free_ports
 from connectors.questdb.drainer import DrainerThread
 from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
@@ -164,6 +166,41 @@ def test_a_drainer_that_is_killed_leaves_its_rows_to_the_next(questdb, broker):
         process.wait()
     questdb.reader.wait_applied()
     assert questdb.reader.count("waveforms", "patient = 'handover'") == total
+
+
+def test_the_program_serves_its_metrics_and_goes_on_where_the_port_is_taken(questdb, broker):
+    broker.make_streams()
+    (port,) = free_ports(1)
+    environment = {
+        "VITALS_NATS__URL": broker.settings.nats.url,
+        "VITALS_QUESTDB__HTTP_URL": questdb.settings.http_url,
+        "VITALS_RUN__DRAINER_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "connectors.questdb.drainer"]
+    processes = [subprocess.Popen(command, env=environment)]
+
+    def samples():
+        try:
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        except httpx.TransportError:
+            return {}
+        lines = (line.split(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
+
+    try:
+        until(samples, 30)
+        processes.append(subprocess.Popen(command, env=environment))
+        broker.publish_all(spill_messages(waveform("metrics", seq) for seq in range(300)))
+        until(lambda: broker.waiting() == 0, 60)
+        until(lambda: samples().get("vitals_spill_waiting_messages") == 0, 30)
+        assert samples()["vitals_questdb_suspended_tables"] == 0
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    questdb.reader.wait_applied()
+    assert questdb.reader.count("waveforms", "patient = 'metrics'") == 300
 
 
 def test_a_table_that_the_database_cannot_write_holds_up_no_other(own_questdb, broker):
