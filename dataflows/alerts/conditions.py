@@ -28,9 +28,7 @@ class Condition(msgspec.Struct, array_like=True):
     windows: dict[str, list[tuple[int, float]]] = {}
 
     def measure(self, rule: Rule, reading: AnyReading) -> tuple[float, int]:
-        """The number that is compared with the limit, and the event time at which it begins."""
-        if rule.measure == "value":
-            return reading.value, reading.ts_ns
+        """How far a reading rose or fell within the window, and the event time at which that begins."""
         sign = 1.0 if rule.measure == "rise" else -1.0
         place = rule.place(reading.device, reading.signal, reading.code)
         if place not in self.windows and len(self.windows) >= MAX_WINDOWS:
@@ -48,7 +46,7 @@ class Condition(msgspec.Struct, array_like=True):
         """What a reading says of a rule, given its alert; None where it says nothing new."""
         if not usable(rule, reading):
             return None
-        value, from_ns = self.measure(rule, reading)
+        value, from_ns = (reading.value, reading.ts_ns) if rule.measure == "value" else self.measure(rule, reading)
         told = episode is not None and episode.standing
         severe = _severe(rule, bounds, value, was=told and episode is not None and episode.severe)
         if _beyond(rule, value, bounds.limit) or (told and episode is not None and _held(rule, bounds, value, episode)):
@@ -85,6 +83,7 @@ def _severe(rule: Rule, bounds: Bounds, value: float, *, was: bool) -> bool:
 def _finding(
     rule: Rule, bounds: Bounds, reading: AnyReading, value: float, from_ns: int, *, raised: bool, severe: bool
 ) -> Finding:
+    ts_ns = reading.ts_ns
     return Finding(
         rule=rule.name,
         raised=raised,
@@ -93,12 +92,12 @@ def _finding(
         signal=reading.signal,
         seq=reading.seq,
         code=reading.code,
-        onset=reading.ts_ns,
-        onset_ns=reading.ts_ns,
+        onset=ts_ns,
+        onset_ns=ts_ns,
         value=value,
         limit=bounds.limit,
-        evidence_ns=(from_ns, reading.ts_ns),
-        sample_ns=reading.ts_ns,
+        evidence_ns=(from_ns, ts_ns),
+        sample_ns=ts_ns,
         log_seq=reading.log_seq,
         log_ns=reading.log_ns,
         stored=reading.stored,

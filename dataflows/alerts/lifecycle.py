@@ -40,32 +40,38 @@ class Lifecycle(msgspec.Struct, array_like=True):
 
     # --- findings ------------------------------------------------------------------------------------------------
 
-    def on_found(self, case: Case, found: Finding, delay_s: float) -> None:
-        """Takes a finding whose rule is in the rule set; `delay_s` is how long it must hold before people are told."""
+    def on_found(self, case: Case, found: Finding, delay_s: float) -> bool:
+        """Takes a finding whose rule is in the rule set; `delay_s` is how long it must hold before people are told.
+
+        Returns:
+            Whether a deadline or what stands may have changed: most readings only say once more what is known.
+        """
         rule = case.rules.rules[found.rule]
         place = rule.place(found.device, found.signal, found.code)
         episode = self.episodes.get(place)
         at = (found.log_ns, found.log_seq)
         if episode is not None and episode.state is State.CLEARED and not found.raised:
-            return
+            return False
         if self._other_lead(rule, episode, found):
             # The leads of a device speak of one heart: the one that raised an alert clears it. Nobody was told of a
             # pending one yet, so a lead that is better placed may take over.
             if episode is None or episode.standing or not found.raised:
-                return
+                return False
             episode = None
         if not found.raised:
             self._ended(case, place, episode, found, at)
-        elif episode is None or episode.state is State.CLEARED:
+            return episode is not None
+        if episode is None or episode.state is State.CLEARED:
             self._began(case, place, episode, found, delay_s)
-        elif episode.state is State.PENDING:
-            evidence_ns = (episode.last.evidence_ns[0], found.evidence_ns[1])
-            episode.last = msgspec.structs.replace(_carried(episode, found), evidence_ns=evidence_ns)
+            return True
+        if episode.state is State.PENDING:
+            episode.last = _carried(episode, found, (episode.last.evidence_ns[0], found.evidence_ns[1]))
             episode.severe = found.severe
-            if Timer.DELAY in episode.timers and found.sample_ns - episode.last.onset_ns >= delay_s * SECOND_NS:
+            over = Timer.DELAY in episode.timers and found.sample_ns - episode.last.onset_ns >= delay_s * SECOND_NS
+            if over:
                 self._due(case, episode, at)
-        else:
-            self._goes_on(case, episode, found, at)
+            return over
+        return self._goes_on(case, episode, found, at)
 
     def _other_lead(self, rule: Rule, episode: Episode | None, found: Finding) -> bool:
         if episode is None or rule.scope is not Scope.DEVICE or episode.state is State.CLEARED:
@@ -94,8 +100,9 @@ class Lifecycle(msgspec.Struct, array_like=True):
         if not self._gated(case, episode.rule(case.rules), episode.last):
             episode.activate(case, at, Event.RAISED, self._silent(episode.rule(case.rules), at))
 
-    def _goes_on(self, case: Case, episode: Episode, found: Finding, at: Stamp) -> None:
+    def _goes_on(self, case: Case, episode: Episode, found: Finding, at: Stamp) -> bool:
         again, worse, better = not episode.holds, episode.worse(case, found), episode.severe and not found.severe
+        clearing = Timer.CLEAR in episode.timers
         episode.disarm(Timer.CLEAR)
         episode.repeats += 1
         episode.last, episode.severe, episode.holds = _carried(episode, found), found.severe, True
@@ -107,6 +114,7 @@ class Lifecycle(msgspec.Struct, array_like=True):
             episode.say(case, Event.RECURRED, at)
         elif better:
             episode.say(case, Event.DOWNGRADED, at)
+        return worse or again or better or clearing
 
     def _ended(self, case: Case, place: str, episode: Episode | None, found: Finding, at: Stamp) -> None:
         if episode is None:
@@ -252,9 +260,11 @@ class Lifecycle(msgspec.Struct, array_like=True):
         return iter(sorted(self.episodes.items()))
 
 
-def _carried(episode: Episode, found: Finding) -> Finding:
+def _carried(episode: Episode, found: Finding, evidence_ns: tuple[int, int] | None = None) -> Finding:
     """The finding with the onset of its alert: the identity stays. What ends without a number keeps the last one."""
-    last = episode.last
+    last, evidence_ns = episode.last, evidence_ns or found.evidence_ns
     value = last.value if math.isnan(found.value) else found.value
     limit = last.limit if math.isnan(found.limit) else found.limit
-    return msgspec.structs.replace(found, onset=last.onset, onset_ns=last.onset_ns, value=value, limit=limit)
+    return msgspec.structs.replace(
+        found, onset=last.onset, onset_ns=last.onset_ns, value=value, limit=limit, evidence_ns=evidence_ns
+    )

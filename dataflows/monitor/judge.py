@@ -38,6 +38,8 @@ _VERSION = 3
 Verdict = Alert | TableRow
 """What the judge answers with: a transition for people and programs, or a row for the record."""
 Event = Detection | Finding | Command | RecordedCommand | Reading | RecordedReading | Answers | RecordedAnswers
+_READINGS = (Reading, RecordedReading)
+_COMMANDS = (Command, RecordedCommand)
 SCORERS: Mapping[str, type[Scorer]] = {"scores": Scores}
 """Scores by the name under which their state is kept."""
 
@@ -146,13 +148,13 @@ class Judge:
     # --- events --------------------------------------------------------------------------------------------------
 
     def _take(self, case: Case, event: Event) -> None:
-        if isinstance(event, Reading | RecordedReading):
+        if isinstance(event, _READINGS):
             self._reading(case, event)
         elif isinstance(event, Detection):
             self._found(case, _finding(event))
         elif isinstance(event, Finding):
             self._found(case, event)
-        elif isinstance(event, Command | RecordedCommand):
+        elif isinstance(event, _COMMANDS):
             self._command(case, event)
         else:
             self._answers(case, event)
@@ -178,24 +180,26 @@ class Judge:
             case.out.append(_late_row(case, found, self._state.limits.at(found.sample_ns).version))
             return
         delay_s = rule.delay_s if rule.bounds is None else self._limits_of(rule).delay_s
-        self._state.lifecycle.on_found(case, found, delay_s)
-        self._changed()
+        if self._state.lifecycle.on_found(case, found, delay_s):
+            self._changed()
 
     def _reading(self, case: Case, reading: AnyReading) -> None:
         state = self._state
         if state.lifecycle.discharged:
             return
-        for rule in self._rules.by_code.get(reading.code, ()):
-            if rule.device is not None and rule.device != reading.device:
+        # Fields of a reading of the flow are made anew each time they are asked for.
+        code, device, signal, stored = reading.code, reading.device, reading.signal, reading.stored
+        for rule in self._rules.by_code.get(code, ()):
+            if rule.device is not None and rule.device != device:
                 continue
-            if reading.stored:
+            if stored:
                 self._late(case, rule, reading)
                 continue
-            episode = state.lifecycle.standing(rule, reading.device, reading.signal, reading.code)
+            episode = state.lifecycle.standing(rule, device, signal, code)
             found = state.condition.judge(rule, self._limits_of(rule), reading, episode)
             if found is not None:
                 self._found(case, found)
-        known = self._known_at(case, reading.ts_ns) if reading.stored else self._known(case)
+        known = self._known_at(case, reading.ts_ns) if stored else self._known(case)
         for scorer in self._scorers.values():
             due = scorer.deadline()
             self._outcomes(case, scorer.on_reading(reading, known))
