@@ -172,7 +172,7 @@ class Scorer(Protocol):
         ...
 
     def state(self) -> Any:
-        """Lists, numbers, strings and dicts: what msgpack writes. Small, and without NaN keys."""
+        """What msgpack writes, at once: structs may be the live ones. Small, and without NaN keys."""
         ...
 
     @classmethod

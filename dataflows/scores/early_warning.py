@@ -111,7 +111,7 @@ class EarlyWarning:
 
     def state(self) -> Any:
         """What msgpack writes."""
-        return [self.table.name, msgspec.to_builtins(self._state)]
+        return [self.table.name, self._state]
 
     @classmethod
     def from_state(cls, state: Any) -> Self:

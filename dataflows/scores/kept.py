@@ -14,8 +14,8 @@ class Kept(Generic[S]):
     _state: S
 
     def state(self) -> Any:
-        """What msgpack writes."""
-        return msgspec.to_builtins(self._state)
+        """What msgpack writes: the struct itself, which it writes as lists, so nothing is copied for a snapshot."""
+        return self._state
 
     @classmethod
     def from_state(cls, state: Any) -> Self:
