@@ -73,7 +73,8 @@ def pipeline_roles() -> dict[str, Template]:
                 f"$JS.API.CONSUMER.DELETE.{registry}.>",
                 f"$JS.API.DIRECT.GET.{registry}.>",
                 f"$JS.FC.{registry}.>",
-            ]
+            ],
+            "deny": ["vitals.v1.*.*.control.*"],
         },
         "sub": {"allow": [_ANSWERS]},
         **_OPEN,

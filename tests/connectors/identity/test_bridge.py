@@ -210,6 +210,28 @@ def test_no_program_hears_what_is_sent_to_another(locked, bridge):
     puller.close()
 
 
+def test_a_gateway_sends_no_commands_and_reads_no_log(locked, bridge):
+    credentials = authority_of(locked.settings).credentials("gateway")
+    settings = bridge.model_copy(update={"nats": bridge.nats.model_copy(update={"credentials": credentials})})
+
+    async def run():
+        errors = []
+        client = await hostile(settings, errors)
+        await client.jetstream().publish("vitals.v1.main.by-gateway.d.ecg_ii", b"x")
+        for subject in (
+            "vitals.v1.main.p1.control.discharge",
+            "alerts.v1.main.p1.asystole",
+            "$JS.API.CONSUMER.CREATE.VITALS",
+            "$JS.API.STREAM.MSG.GET.VITALS",
+            "$KV.IDENTITY.main.p1.d.x",
+        ):
+            said = await refused_by(client, errors, lambda subject=subject: client.publish(subject, b"x"))
+            assert "permissions violation for publish" in said
+        await client.close()
+
+    asyncio.run(run())
+
+
 def test_its_rejects_are_driven_again_within_its_organisation_alone(locked, bridge):
     """Who drives rejects again has the pipeline's rights: what a bridge writes there must not choose where it goes."""
 
