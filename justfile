@@ -104,6 +104,7 @@ fuzz TIMES="10" CASES="2000": _module
     for round in $(seq {{ TIMES }}); do
         echo "fuzz: round $round of {{ TIMES }}"
         VITALS_FUZZ=1 {{ bin }}/python -m pytest -q -n 2 -m "hypothesis and not slow"
+        VITALS_FUZZ=1 {{ bin }}/python -m pytest -q tests/connectors/gateway/test_raw.py
     done
 
 # install Chromium for the browser tests, where apt and the rights are there
