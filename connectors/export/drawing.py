@@ -15,19 +15,26 @@ _TREND_MM = (175.0, 30.0)
 _LEFT_MM = 14.0
 
 
+def gain_of(samples: npt.NDArray[np.float64]) -> float:
+    """Returns mm/mV: 10, or half, quarter of it, as on paper, where the strip would be cut off at its edge."""
+    span_mv = float(np.nanmax(samples) - np.nanmin(samples)) if np.isfinite(samples).any() else 0.0
+    fits = (gain for gain in (MM_PER_MV, MM_PER_MV / 2) if span_mv * gain <= _STRIP_MM[1])
+    return next(fits, MM_PER_MV / 4)
+
+
 def strip(samples: npt.NDArray[np.float64], fs_hz: float, *, in_mv: bool, marks: Sequence[float]) -> str:
     """A strip of `STRIP_S` seconds on paper of 1 and 5 mm.
 
     Args:
         samples: Physical units, NaN where nothing was recorded, 1-D.
         fs_hz: Sampling rate.
-        in_mv: Drawn at 10 mm/mV; else scaled to its own range.
+        in_mv: Drawn at `gain_of` mm/mV; else scaled to its own range.
         marks: R peaks, s from the strip's begin.
     """
     width, height = _STRIP_MM
-    middle = float(np.nanmedian(samples)) if np.isfinite(samples).any() else 0.0
+    middle = float(np.nanmin(samples) + np.nanmax(samples)) / 2 if np.isfinite(samples).any() else 0.0
     spread = float(np.nanmax(np.abs(samples - middle))) if np.isfinite(samples).any() else 1.0
-    gain = MM_PER_MV if in_mv else 0.4 * height / (spread or 1.0)
+    gain = gain_of(samples) if in_mv else 0.4 * height / (spread or 1.0)
     points = np.column_stack([np.arange(samples.size) / fs_hz * MM_PER_S, height / 2 - (samples - middle) * gain])
     ticks = "".join(f'<path d="M{at * MM_PER_S:.2f} 0v2" class="mark"/>' for at in marks)
     return (

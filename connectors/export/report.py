@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from connectors.burden import burden
-from connectors.export.drawing import STRIP_S, clock, strip, trend
+from connectors.export.drawing import STRIP_S, clock, gain_of, strip, trend
 from connectors.export.record import PatientRecord
 from connectors.export.style import PAGE
 from connectors.lake.rows import INVALID
@@ -110,7 +110,7 @@ def _burden(record: PatientRecord) -> str:
     span = {"patients": 1, "from_ns": record.from_ns, "to_ns": record.to_ns}
     found = burden(alerts, record["suppressed"], **span)
     rules = "".join(
-        _row(row["rule"], row["priority"], row["kind"], str(row["alerts"]), f"{row['per_patient_day']:.4g}")
+        _row(_words(row["rule"]), row["priority"], row["kind"], str(row["alerts"]), f"{row['per_patient_day']:.4g}")
         for row in found.by_rule
     )
     answered = "" if found.ack_median_s is None else f", median {found.ack_median_s:.0f} s to the acknowledgement"
@@ -118,7 +118,7 @@ def _burden(record: PatientRecord) -> str:
     words = (
         f"{found.alerts} alerts, {found.pages} pages; {100 * found.technical_share:.0f} % technical; "
         f"{100 * found.acknowledged_share:.0f} % acknowledged{answered}; an alert stood for "
-        f"{100 * found.in_alarm_share:.1f} % of the time; {spared} conditions were told to nobody."
+        f"{100 * found.in_alarm_share:.1f} % of the time; told to nobody: {spared}."
     )
     head = "<th>Rule<th>Priority<th>Kind<th>Alerts<th>A day"
     table = f"<table><tr>{head}</tr>{rules}</table>" if rules else ""
@@ -141,13 +141,20 @@ def _alerts(record: PatientRecord) -> str:
     parts = []
     for row in raised.head(MOST_STRIPS).iter_rows(named=True):
         value = "" if row["value"] is None else f", {row['value']:.4g} (limit {_number(row['limit_value'])})"
-        what = f"{row['priority']} {row['rule']}{value}, {row['device']} {row['signal']}"
+        what = f"{row['priority']} {_words(row['rule'])}{value}, {row['device']} {row['signal']}"
         words = f"{clock(row['onset_ns'] / 1e9)} {what}"
         parts.append(f"<figure><figcaption>{escape(words)}</figcaption>{_strip(record, row)}</figure>")
     left_out = raised.height - len(parts)
     note = f"<p>{left_out} more alerts are in the tables of the export.</p>" if left_out else ""
-    said = f"Strips at 25 mm/s, ECG at 10 mm/mV; they begin {_BEFORE_S:g} s before the onset; ticks on top are R peaks."
+    said = (
+        f"Strips at 25 mm/s, ECG at 10 mm/mV where it fits; they begin {_BEFORE_S:g} s before the onset; "
+        "ticks on top are R peaks."
+    )
     return f"<h2>Alerts</h2><p>{said}</p>{''.join(parts) or '<p>None.</p>'}{note}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _number(value: Any) -> str:
@@ -178,4 +185,6 @@ def _strip(record: PatientRecord, alert: dict[str, Any]) -> str:
     inside = (pl.col("signal") == signal) & (moment >= begin) & (moment < end)
     beats = record["beats"].filter(inside).select(moment)["ts"].to_numpy()
     in_mv = signal.startswith("ecg")
-    return f'<p class="lead">{escape(signal)}</p>' + strip(samples, fs_hz, in_mv=in_mv, marks=(beats - begin) / 1e9)
+    gain = f", {gain_of(samples):g} mm/mV" if in_mv else ""
+    drawn = strip(samples, fs_hz, in_mv=in_mv, marks=(beats - begin) / 1e9)
+    return f'<p class="lead">{escape(signal)}{gain}</p>{drawn}'

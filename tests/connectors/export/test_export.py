@@ -16,6 +16,7 @@ from connectors.batch.work import steps
 from connectors.devices import samples
 from connectors.devices.load import load
 from connectors.devices.plan import Plan
+from connectors.export.drawing import gain_of, strip
 from connectors.export.record import ExportError, PatientRecord, from_lake, from_questdb
 from connectors.export.report import RANGES, html, in_range
 from connectors.export.tables import write_tables
@@ -139,6 +140,19 @@ def test_time_in_range_lets_a_reading_hold_until_the_next_one_but_not_over_a_gap
     # 1 + 1 in range, 1 out; the reading before the gap holds 3 s; the last one a usual pause, out of range.
     assert in_range(frame, spo2) == pytest.approx(5 / 7)
     assert in_range(frame.head(1), spo2) is None
+
+
+@pytest.mark.parametrize(("span_mv", "gain"), [(0.0, 10), (3.7, 10), (3.9, 5), (7.5, 5), (8.0, 2.5)])
+def test_a_strip_is_drawn_whole_at_a_gain_of_paper(span_mv, gain):
+    samples = np.array([0.3, 0.3 - span_mv / 3, 0.3 + 2 * span_mv / 3, np.nan])
+    assert gain_of(samples) == gain
+    drawn = strip(samples, 250.0, in_mv=True, marks=[])
+    path = drawn.partition('class="line"')[0].rpartition("d=")[2]
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+ (-?[\d.]+)", path)]
+    assert len(heights) == 3
+    assert min(heights) >= 0
+    assert max(heights) <= 38
+    assert max(heights) - min(heights) == pytest.approx(span_mv * gain, abs=0.02)
 
 
 def test_the_report_says_what_the_tables_say_and_prints(tmp_path):
