@@ -5,7 +5,7 @@ import { age, el, when } from "./format.js";
 import { inbox } from "./inbox.js";
 import { patient } from "./patient.js";
 import { label, press, sound } from "./sound.js";
-import { alertsOf, connect, listen, serverNow, state, trouble, unanswered } from "./store.js";
+import { alertsOf, connect, listen, ofPipeline, serverNow, state, trouble, unanswered } from "./store.js";
 import { strips } from "./strips.js";
 import { counters } from "./sweep.js";
 import { technical } from "./technical.js";
@@ -33,7 +33,7 @@ const SAYS = {
   stale: () => `NO DATA FROM THE SERVER for ${age(performance.now() - state.lastMessage)}: what you see is old. Trying to connect again.`,
   upstream: () => "THE SERVER HAS LOST NATS: what you see is old.",
   flow: () => `THE PIPELINE STANDS STILL for ${age(state.upstream.flow.stale_s * 1000)}: no alert can be raised now (${state.upstream.flow.says}).`,
-  pipeline: () => `THE PIPELINE IS SILENT: no alert can be raised now. ${[...state.alerts.values()].find((one) => one.tenant === "tick")?.text ?? ""}`,
+  pipeline: () => `THE PIPELINE IS SILENT: no alert can be raised now. ${ofPipeline()[0]?.text ?? ""}`,
 };
 
 function refresh() {

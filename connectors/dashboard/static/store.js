@@ -5,6 +5,8 @@ import { liveAddress } from "./api.js";
 /** Without a message for this long what is shown is old. The server speaks twice a second. */
 export const STALE_MS = 2000;
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
+/** Alerts of the pipeline that mean that patients' alerts do not come; others are for the technical page. */
+const NO_ALERTS = ["pipeline_silent", "log_hole"];
 const ORDER = { high: 0, medium: 1, low: 2 };
 
 export const state = {
@@ -41,13 +43,16 @@ export function watch(patients) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ watch: watched }));
 }
 
+/** Alerts of the pipeline itself, which belong to no organisation. */
+export const ofPipeline = () => [...state.alerts.values()].filter((alert) => alert.tenant === "tick");
+
 /** Why what is shown cannot be trusted, or "" when it can. */
 export function trouble() {
   if (state.refused) return state.refused;
   if (performance.now() - state.lastMessage > STALE_MS) return "stale";
   if (!state.upstream.connected_ns) return "upstream";
   if (state.upstream.flow.stale_s) return "flow";
-  if ([...state.alerts.values()].some((alert) => alert.tenant === "tick")) return "pipeline";
+  if (ofPipeline().some((alert) => NO_ALERTS.includes(alert.rule))) return "pipeline";
   return "";
 }
 

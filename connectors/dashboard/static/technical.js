@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { ago, el, figure, moment, named, said } from "./format.js";
-import { serverNow, state } from "./store.js";
+import { ofPipeline, serverNow, state } from "./store.js";
 
 const EVERY_MS = 3000;
 const MOST_SIGNALS = 200;
@@ -40,6 +40,7 @@ function facts(answer) {
     fact("Last message", nats.last_ns ? ago(nats.last_ns, now) : "none yet"),
     fact("Flow", said(state), !flow.known || flow.stale_s > 0),
     fact("Lag of the flow", flow.known ? [of("flow/lag_s", flow.lag_s, { digits: 1 }), " s, ", of("flow/pending", flow.pending), " messages"] : "unknown", flow.lag_s > 2),
+    fact("Alerts of the pipeline", said(ofPipeline().map((one) => one.text || one.rule).join("; ") || "none"), ofPipeline().length > 0),
     fact("Unaccounted messages", flow.known ? of("flow/unaccounted", flow.unaccounted) : "unknown", flow.unaccounted > 0),
     fact("Restarts of the flow", flow.known ? [of("flow/restarts", flow.restarts), flow.reason ? said(`: ${flow.reason}`) : ""] : "unknown"),
     fact("Frames a minute", rated.length ? [of("ledger|sum:frames_per_min", rate), " of ", of("ledger|count:frames_per_min", rated.length), " signals"] : "not counted yet"),
