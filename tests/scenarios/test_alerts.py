@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,16 @@ from tests.scenarios.scenario import SECOND_NS, START_NS, cases, short
 from tests.waiting import until
 
 CASES = cases()
-WITHOUT = {"log_hole", "silence", "model_silent"}
-"""A log whose time is a header knows no silence: native/tests/signals.rs, tests/dataflows/models/test_silent.py."""
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = {
+    "silence": [("tests/scenarios/test_silence.py", "test_a_signal_that_falls_silent")],
+    "model_silent": [
+        ("tests/dataflows/models/test_silent.py", "test_a_model_that_is_silent_is_told"),
+        ("tests/dataflows/models/test_silent.py", "test_three_steps_are_silence_and_a_nanosecond_less_is_none"),
+    ],
+    "log_hole": [("native/src/puller/log.rs", "a_hole_is_told_to_every_patient_and_once_to_the_pipeline")],
+}
+"""A log whose time is a header knows no silence: these tests have the three cases of each."""
 
 
 def merged():
@@ -50,7 +59,11 @@ def test_every_rule_has_a_case_that_fires_one_that_must_not_and_one_at_the_bound
         rule, _, name = case.patient.partition("-")
         found[rule].add(name)
         assert bool(case.expect) == ("quiet" not in name), case.patient
-    for rule in BUILTIN.rules.keys() - WITHOUT:
+    for rule, tests in ELSEWHERE.items():
+        assert rule in BUILTIN.rules
+        for file, name in tests:
+            assert name in (ROOT / file).read_text(), (rule, name)
+    for rule in BUILTIN.rules.keys() - ELSEWHERE.keys():
         names = found[rule]
         assert {"fires", "quiet"} <= names, rule
         assert names & {"boundary_quiet", "boundary_fires"}, rule
