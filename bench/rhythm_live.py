@@ -92,7 +92,7 @@ def heard(channels: list[Channel]) -> tuple[Output, int]:
                 subject = subject_of(frame).replace("vitals.v1.", "vp.0.").encode()
                 arrival_ns = START_NS + (second + 1) * SECOND_NS + number * 1_000_000
                 log.append((subject, len(log), arrival_ns, frame.SerializeToString()))
-    log.append((b"", len(log), START_NS + (seconds + 5) * SECOND_NS, b""))
+    log.append((b"", len(log), START_NS + (seconds + 2) * SECOND_NS + SECOND_NS // 2, b""))
     items, _ = Validator().check("main/p1", Messages.build(log))
     return Signals().on_items(items), seconds
 

@@ -177,10 +177,10 @@ impl SpO2Alarms {
     fn switch_off(&mut self, rule: SpO2Rule, before: &SpO2Limits, out: &mut Vec<SpO2AlarmEvent>) {
         let watch = std::mem::take(&mut self.watches[rule as usize]);
         let now = self.next.saturating_sub(1);
-        let value = if rule == SpO2Rule::SatSeconds {
-            std::mem::take(&mut self.sat_seconds).index(self.fs_hz)
-        } else {
-            self.last.map_or(0.0, |(value, _)| pct(value))
+        let value = match rule {
+            SpO2Rule::SatSeconds => std::mem::take(&mut self.sat_seconds).index(self.fs_hz),
+            SpO2Rule::NoData => 0.0,
+            _ => self.last.map_or(0.0, |(value, _)| pct(value)),
         };
         if let (Some(onset), Some(limit)) = (watch.raised(), limit_of(rule, before)) {
             let limit = limit.limit_pct;
@@ -202,6 +202,14 @@ impl SpO2Alarms {
 
     /// The series ends. That decides nothing: what is raised stays raised, what is pending stays open.
     pub fn flush(&mut self, _out: &mut Vec<SpO2AlarmEvent>) {}
+
+    /// Nobody watches any more: what is raised ends.
+    pub fn close(&mut self, out: &mut Vec<SpO2AlarmEvent>) {
+        for rule in SpO2Rule::ALL {
+            let limits = self.limits;
+            self.switch_off(rule, &limits, out);
+        }
+    }
 
     fn read(&mut self, value: i32, now: u64, out: &mut Vec<SpO2AlarmEvent>) {
         let elapsed = match self.last {

@@ -88,6 +88,12 @@ impl SpO2Series {
         self.alarms.flush(&mut out.alarms);
     }
 
+    /// Nobody watches any more: as [`Self::flush`], and every alarm ends.
+    pub fn close(&mut self, out: &mut SpO2Output) {
+        self.flush(out);
+        self.alarms.close(&mut out.alarms);
+    }
+
     /// A new night begins.
     pub fn begin_night(&mut self) {
         self.indices.begin_night();

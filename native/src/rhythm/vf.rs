@@ -3,7 +3,9 @@
 //! Each second, the last four seconds are measured: how much is left when the signal is added to itself half a mean
 //! period later (VF filter leakage, Kuo and Dillman 1978), the share of samples beyond a fifth of the maximum (threshold
 //! crossing, Arafat 2009), and where the power lies. Fibrillation and flutter are nearly sinusoidal, without a flat base
-//! line, at 2 to 9 Hz; a QRS rhythm is neither. Thresholds: `VfDetector::fibrillatory`.
+//! line, at 2 to 9 Hz; a QRS rhythm is neither. Half of the window would suffice for that, so none of its four seconds may
+//! have a flat base line by itself: three of them are certain then, and the next such second makes four. Thresholds:
+//! `VfDetector::fibrillatory`.
 
 use std::collections::VecDeque;
 
@@ -24,6 +26,8 @@ const BINS: usize = 79;
 /// half a period does not cancel: there a sparing detector leaves it out.
 const WAVY_LEAKAGE: f32 = 0.6;
 const WAVY_CROSSING: f32 = 0.35;
+/// Share of the samples of a single second beyond a fifth of its largest: less in a QRS rhythm.
+const SECOND_CROSSING: f32 = 0.4;
 
 /// What the last four seconds look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +48,8 @@ pub struct WaveformSecond {
     pub range: f32,
     /// Share of invalid samples.
     pub invalid: f32,
+    /// The least `crossing` of any of the four seconds by itself; may be left out, too.
+    pub least_second: f32,
 }
 
 /// Streaming detector of one lead, for rates from 100 to 1000 Hz.
@@ -59,9 +65,12 @@ pub struct VfDetector {
 }
 
 impl WaveformSecond {
-    /// First sample of the four seconds.
-    pub fn first(&self, detector: &VfDetector) -> u64 {
-        self.end.saturating_sub((WINDOW_S as f64 * detector.fs_hz) as u64)
+    /// What four fibrillatory seconds prove: of the first and the last of them only the inner half. One past the last
+    /// sample comes second.
+    pub fn proven(&self, detector: &VfDetector) -> (u64, u64) {
+        let samples = |seconds: f64| (seconds * detector.fs_hz) as u64;
+        let edge = 0.5;
+        (self.end.saturating_sub(samples(WINDOW_S as f64 - edge)), self.end.saturating_sub(samples(edge)))
     }
 }
 
@@ -86,6 +95,7 @@ impl VfDetector {
         second.invalid < 0.1
             && second.leakage < 0.45
             && second.crossing > 0.45
+            && second.least_second > SECOND_CROSSING
             && second.band > 0.6
             && (2.0..=9.0).contains(&second.dominant_hz)
     }
@@ -165,7 +175,18 @@ impl VfDetector {
         let (leakage, crossing) = (leakage(&x), crossing(&x));
         let wavy = !self.sparing || (leakage < WAVY_LEAKAGE && crossing > WAVY_CROSSING);
         let (dominant_hz, concentration, band) = if wavy { spectrum(&x) } else { (0.0, 0.0, 0.0) };
-        WaveformSecond { end: self.samples, leakage, crossing, dominant_hz, concentration, band, range, invalid }
+        let least_second = if wavy { least_second(&x) } else { 0.0 };
+        WaveformSecond {
+            end: self.samples,
+            leakage,
+            crossing,
+            dominant_hz,
+            concentration,
+            band,
+            range,
+            invalid,
+            least_second,
+        }
     }
 
     /// State as bytes, at most 1 KiB.
@@ -239,8 +260,22 @@ fn leakage(x: &[f32]) -> f32 {
 }
 
 fn crossing(x: &[f32]) -> f32 {
-    let most = x.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
-    x.iter().filter(|v| v.abs() > 0.2 * most).count() as f32 / x.len() as f32
+    beyond(x, 0.2 * largest(x))
+}
+
+/// Of each second by itself the same; what is below a tenth of the largest of all is base line.
+fn least_second(x: &[f32]) -> f32 {
+    let floor = 0.1 * largest(x);
+    let seconds = x.chunks_exact(RATE_HZ as usize);
+    seconds.map(|second| beyond(second, floor.max(0.2 * largest(second)))).fold(1.0, f32::min)
+}
+
+fn largest(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |most, v| most.max(v.abs()))
+}
+
+fn beyond(x: &[f32], limit: f32) -> f32 {
+    x.iter().filter(|v| v.abs() > limit).count() as f32 / x.len() as f32
 }
 
 /// Dominant frequency, share of the power about it, share between 2 and 9 Hz.

@@ -164,17 +164,19 @@ impl Channel {
             self.anchors.push(Anchor { first_sample: frame.first_sample, seq: frame.seq, ts, fs_mhz: wave.fs_mhz });
         }
         let at = Place { offset_ns: turn.offset_ns, silent: frame.stored && !self.past, ..place!(self, decision) };
+        // Detectors that begin here begin before what is missing, so that it counts as their gap.
+        let base = frame.first_sample.saturating_sub(turn.missing);
         if !self.past {
             tell(frame, frame.stored, &at, out);
         }
         match (&mut self.detectors, &frame.body) {
             (Detectors::Lead(lead), Body::Wave(wave)) => {
                 let limits = || at.limits_at(frame.device_ns.saturating_add(at.offset_ns)).rhythm;
-                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, frame.first_sample, limits())));
+                let lead = lead.get_or_insert_with(|| Box::new(Lead::new(wave.fs_mhz, base, limits())));
                 lead.process(wave, frame.first_sample, turn.missing, &at, out);
             }
             (Detectors::Pulse(pulse), Body::Wave(wave)) => {
-                let pulse = pulse.get_or_insert_with(|| Box::new(PulseWave::new(wave.fs_mhz, frame.first_sample)));
+                let pulse = pulse.get_or_insert_with(|| Box::new(PulseWave::new(wave.fs_mhz, base)));
                 pulse.process(wave, frame.first_sample, turn.missing, &at, out);
             }
             (Detectors::Numeric(numeric), Body::Readings(readings)) => {
@@ -195,7 +197,11 @@ impl Channel {
         while let Some(turn) = self.order.take_any() {
             self.process(&turn, place, out);
         }
-        let at = place!(self, place);
+        self.close_waves(place, out);
+    }
+
+    fn close_waves(&mut self, decision: (u64, i64), out: &mut Output) {
+        let at = place!(self, decision);
         match &mut self.detectors {
             Detectors::Lead(lead) => {
                 if let Some(mut lead) = lead.take() {
@@ -204,7 +210,7 @@ impl Channel {
             }
             Detectors::Pulse(pulse) => {
                 if let Some(mut pulse) = pulse.take() {
-                    pulse.expect_nothing(&at, out);
+                    pulse.close(&at, out);
                 }
             }
             _ => {}
@@ -233,14 +239,19 @@ impl Channel {
         }
     }
 
-    /// Nobody expects anything of this signal any more: the patient was discharged, or is admitted anew.
-    pub fn expect_nothing(&mut self, decision: (u64, i64), out: &mut Output) {
+    /// As [`Self::finish`], of readings too: nobody goes on with them.
+    pub fn end(&mut self, place: (u64, i64), out: &mut Output) {
+        self.finish(place, out);
+        self.start_anew(place, out);
+    }
+
+    /// The patient was discharged, or another is admitted: what stands ends, and detectors begin anew. Order and clock
+    /// belong to the device and go on.
+    pub fn start_anew(&mut self, decision: (u64, i64), out: &mut Output) {
+        self.close_waves(decision, out);
         let at = place!(self, decision);
-        match &mut self.detectors {
-            Detectors::Lead(Some(lead)) => lead.expect_nothing(&at, out),
-            Detectors::Pulse(Some(pulse)) => pulse.expect_nothing(&at, out),
-            Detectors::Numeric(numeric) => numeric.expect_nothing(self.last.0, &at, out),
-            _ => {}
+        if let Detectors::Numeric(numeric) = &mut self.detectors {
+            std::mem::take(&mut **numeric).close(self.last.0, &at, out);
         }
     }
 

@@ -135,7 +135,8 @@ impl Lead {
         self.shapes.push(counts.iter().map(|count| value(count) as f32));
         self.vf.push(counts.iter().map(value), &mut self.scratch.seconds);
         for second in self.scratch.seconds.drain(..).filter(VfDetector::fibrillatory) {
-            self.rhythm.fibrillation(second.first(&self.vf), second.end);
+            let (first, end) = second.proven(&self.vf);
+            self.rhythm.fibrillation(first, end);
         }
         self.collect(at, out);
     }
@@ -161,7 +162,7 @@ impl Lead {
         self.rhythm.advance(until, events);
     }
 
-    /// The device has started anew: what is pending becomes certain now.
+    /// The lead ends: what is pending becomes certain now, what stands ends.
     pub fn close(&mut self, at: &Place<'_>, out: &mut Output) {
         self.detector.flush(&mut self.scratch.found);
         self.collect(at, out);
@@ -170,11 +171,6 @@ impl Lead {
         for event in events {
             self.detection(event, at, out);
         }
-        self.expect_nothing(at, out);
-    }
-
-    /// Nobody expects anything of the lead any more: what is wrong with it ends.
-    pub fn expect_nothing(&mut self, at: &Place<'_>, out: &mut Output) {
         let end = self.base + self.detector.samples();
         out.events.extend(self.faults.close(end).map(|fault| at.fault(&fault)));
     }

@@ -163,20 +163,12 @@ pub struct Limits {
 impl Limits {
     /// Does what a command asks. False where it is none of ours, repeats another, or cannot be kept.
     pub fn apply(&mut self, command: &Command) -> bool {
-        let key = crc32fast::hash(format!("{}/{}", command.name, command.idempotency_key).as_bytes());
-        if self.keys.contains(&key) {
-            return false;
-        }
         let asked = match command.name.as_str() {
             THRESHOLD => parse_threshold(&command.argument_json).ok().map(Asked::Limit),
             PROFILE => parse_profile(&command.argument_json).map(Asked::Profile),
             _ => None,
         };
-        let Some(asked) = asked else { return false };
-        if self.keys.len() == MAX_KEYS {
-            self.keys.pop_front();
-        }
-        self.keys.push_back(key);
+        let Some(asked) = asked.filter(|_| self.is_new(command)) else { return false };
         if self.changes.len() == MAX_CHANGES
             && let Some((_, oldest)) = self.changes.pop_front()
         {
@@ -185,6 +177,19 @@ impl Limits {
         self.changes.push_back((command.log_ns, asked));
         self.version = command.log_seq;
         self.now = self.at(i64::MAX);
+        true
+    }
+
+    /// Whether the command's key comes for the first time; it is remembered then.
+    pub fn is_new(&mut self, command: &Command) -> bool {
+        let key = crc32fast::hash(format!("{}/{}", command.name, command.idempotency_key).as_bytes());
+        if self.keys.contains(&key) {
+            return false;
+        }
+        if self.keys.len() == MAX_KEYS {
+            self.keys.pop_front();
+        }
+        self.keys.push_back(key);
         true
     }
 

@@ -20,7 +20,7 @@ use super::rows::{list_late, store};
 use super::silence::Standing;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 7;
+const VERSION: u16 = 8;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -91,6 +91,8 @@ pub struct Signals {
     limits: Arc<Limits>,
     /// What became of the frames.
     ledger: Ledger,
+    /// The patient has left, and nobody was admitted since.
+    discharged: bool,
 }
 
 impl Signals {
@@ -107,6 +109,7 @@ impl Signals {
             confirm: Confirm::default(),
             limits: Arc::default(),
             ledger: Ledger::default(),
+            discharged: false,
         }
     }
 
@@ -234,26 +237,40 @@ impl Signals {
     }
 
     fn on_command(&mut self, command: &Command, out: &mut Output) {
-        if command.name == DISCHARGE {
-            for index in 0..self.channels.len() {
-                if let Some(standing) = self.channels[index].silence.disarm() {
-                    self.silence(index, standing, false, 0, (command.log_seq, command.log_ns), out);
-                }
+        let place = (command.log_seq, command.log_ns);
+        // First, so that what ends by it ends as discharged, and nothing that waited is told on the way out.
+        out.events.push(Event::Command(command.clone()));
+        let leaves = match command.name.as_str() {
+            DISCHARGE => Some(true),
+            ADMIT => Some(false),
+            _ => None,
+        };
+        if let Some(leaves) = leaves {
+            if Arc::make_mut(&mut self.limits).is_new(command) {
+                self.start_anew(leaves, place, out);
             }
-        }
-        if command.name == DISCHARGE || command.name == ADMIT {
-            // Whatever is still wrong is found again, and told to whoever the patient belongs to by then.
+        } else if Arc::make_mut(&mut self.limits).apply(command) {
             for channel in &mut self.channels {
-                channel.expect_nothing((command.log_seq, command.log_ns), out);
-            }
-        }
-        if Arc::make_mut(&mut self.limits).apply(command) {
-            for channel in &mut self.channels {
-                channel.set_limits(self.limits.clone(), (command.log_seq, command.log_ns), out);
+                channel.set_limits(self.limits.clone(), place, out);
             }
             self.past.set_limits(&self.limits);
         }
-        out.events.push(Event::Command(command.clone()));
+    }
+
+    /// Somebody leaves, or comes: nothing that was found or learnt of who was there before goes on. Whatever is still
+    /// wrong is found again, and told to whoever the patient belongs to by then. Admitting who is there changes nothing.
+    fn start_anew(&mut self, leaves: bool, place: (u64, i64), out: &mut Output) {
+        if !leaves && !self.discharged {
+            return;
+        }
+        self.discharged = leaves;
+        self.confirm = Confirm::default();
+        for index in 0..self.channels.len() {
+            if let Some(standing) = self.channels[index].silence.disarm() {
+                self.silence(index, standing, false, 0, place, out);
+            }
+            self.channels[index].start_anew(place, out);
+        }
     }
 
     fn on_frame(&mut self, frame: &Arc<Frame>, raw: &RawMessage, out: &mut Output) {
@@ -409,6 +426,7 @@ impl Signals {
         self.confirm.write(&mut writer);
         self.limits.write(&mut writer);
         self.ledger.write(&mut writer);
+        writer.one(u8::from(self.discharged));
         writer.finish()
     }
 
@@ -436,6 +454,7 @@ impl Signals {
         }
         signals.past.set_limits(&signals.limits);
         signals.ledger = Ledger::read(&mut reader)?;
+        signals.discharged = reader.one::<u8>()? != 0;
         reader.finish()?;
         Ok(signals)
     }

@@ -106,7 +106,13 @@ impl Numeric {
     }
 
     fn spo2(&mut self, reading: &Reading, frame: &Frame, at: &Place<'_>, out: &mut Output) {
-        let value = if reading.status & LEAD_OFF == 0 { reading.canonical } else { f64::NAN };
+        // A probe that is off is `lead_off`, at once. A code for "no reading" is told at once, too; a value that merely
+        // stays away is waited for.
+        let value = match reading.canonical {
+            _ if reading.status & LEAD_OFF != 0 => f64::NAN,
+            none if none.is_nan() => f64::INFINITY,
+            value => value,
+        };
         let ts = reading.device_ns.saturating_add(at.offset_ns);
         let spo2 =
             self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at.limits_at(ts).spo2)));
@@ -127,12 +133,16 @@ impl Numeric {
         spo2.push(value, frame.seq, at, out);
     }
 
-    /// Nobody expects anything of the device any more: what is wrong with its probe ends.
-    pub fn expect_nothing(&mut self, seq: u64, at: &Place<'_>, out: &mut Output) {
-        if let Some(spo2) = &mut self.spo2 {
-            let ended: Vec<Fault> = spo2.faults.close(spo2.next as u64).collect();
-            out.events.extend(ended.iter().map(|fault| spo2.fault(fault, seq, at)));
-        }
+    /// The readings end: what is pending becomes certain now, what stands ends.
+    pub fn close(self, seq: u64, at: &Place<'_>, out: &mut Output) {
+        let Some(mut spo2) = self.spo2 else { return };
+        let mut found = SpO2Output::default();
+        spo2.series.close(&mut found);
+        spo2.report(&found, seq, at, out);
+        let end_s = spo2.time(spo2.next as u64).div_euclid(SECOND_NS);
+        spo2.rows("night", end_s - spo2.night_s, end_s, seq, at, out);
+        let ended: Vec<Fault> = spo2.faults.close(spo2.next as u64).collect();
+        out.events.extend(ended.iter().map(|fault| spo2.fault(fault, seq, at)));
     }
 
     /// Appends the state.

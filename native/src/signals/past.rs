@@ -45,11 +45,11 @@ impl Past {
         let name = (&*frame.device, frame.signal as i32);
         let found = self.0.iter().position(|lane| lane.channel.name() == name);
         if let Some(other) = found.filter(|&index| self.0[index].channel.boot != frame.boot) {
-            self.0.remove(other).channel.finish(place, out); // of another start of the device
+            self.0.remove(other).channel.end(place, out); // of another start of the device
         }
         if found.is_none() && self.0.len() == MAX_LANES {
             let oldest = (0..MAX_LANES).min_by_key(|&index| self.0[index].last).unwrap_or(0);
-            self.0.remove(oldest).channel.finish(place, out);
+            self.0.remove(oldest).channel.end(place, out);
         }
         let index = self.0.iter().position(|lane| lane.channel.name() == name).unwrap_or_else(|| {
             let channel = Channel::of_the_past(frame.device.as_str().into(), frame.signal, frame.boot, limits.clone());
@@ -87,7 +87,7 @@ impl Past {
         self.0.retain_mut(|lane| {
             let over = (lane.last.0.saturating_add(END_NS), lane.last.1) == (deadline_ns, log_seq);
             if over {
-                lane.channel.finish((log_seq, deadline_ns), out);
+                lane.channel.end((log_seq, deadline_ns), out);
             }
             !over
         });

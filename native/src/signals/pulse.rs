@@ -42,7 +42,7 @@ impl PulseWave {
     /// Takes the next frame of the wave, behind `missing` samples that are lost.
     pub fn process(&mut self, wave: &Wave, first_sample: u64, missing: u64, at: &Place<'_>, out: &mut Output) {
         if wave.fs_mhz != self.fs_mhz {
-            self.expect_nothing(at, out);
+            self.close(at, out);
             // Pulses have their place in time, so what is usual stays known.
             *self = Self { train: std::mem::take(&mut self.train), ..Self::new(wave.fs_mhz, first_sample) };
         } else if missing > 0 {
@@ -122,8 +122,8 @@ impl PulseWave {
         Span { first, end, fs_hz: f64::from(self.fs_mhz) / 1000.0 }
     }
 
-    /// Nobody expects anything of the wave any more: what is wrong with it ends.
-    pub fn expect_nothing(&mut self, at: &Place<'_>, out: &mut Output) {
+    /// The wave ends: what is wrong with it ends with it.
+    pub fn close(&mut self, at: &Place<'_>, out: &mut Output) {
         let end = self.end();
         out.events.extend(self.faults.close(end).map(|fault| at.fault(&fault)));
     }
