@@ -22,8 +22,10 @@ const LIKE: f32 = 0.6;
 /// Sizes that say what is usual, and how many it takes.
 const SIZES: usize = 32;
 const FEWEST_SIZES: usize = 8;
-/// A QRS smaller than this share of the usual one is weak.
+/// A QRS smaller than this share of the usual one is weak,
 const WEAK: f32 = 0.35;
+/// and one so small is none: a monitor must not count 0.15 mV (IEC 60601-2-27), the noise of a converter on a flat line.
+const LEAST_MV: f32 = 0.15;
 
 /// The shape of one beat.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +38,8 @@ pub struct Shape {
     pub like_usual: f32,
     /// Correlation with the beat before; 0 without one.
     pub like_last: f32,
-    /// Far smaller than the usual QRS: a P wave or noise that was found as a beat, until 16 of 32 are like it.
+    /// Far smaller than the usual QRS: a P wave or noise that was found as a beat, until 16 of 32 are like it. Or too small
+    /// for any QRS, if the unit is a millivolt.
     pub weak: bool,
 }
 
@@ -123,7 +126,7 @@ impl Shapes {
         let size = fold(f32::max) - fold(f32::min);
         let shape = Shape {
             size,
-            weak: self.usual_size().is_some_and(|usual| size < WEAK * usual),
+            weak: size <= LEAST_MV || self.usual_size().is_some_and(|usual| size < WEAK * usual),
             width_s: width(&window) / self.rate_hz() as f32,
             like_usual: if self.formed < FORMING { 0.0 } else { likeness(&window, &self.usual) },
             like_last: likeness(&window, &self.last),

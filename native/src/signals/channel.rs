@@ -255,14 +255,14 @@ impl Channel {
         }
     }
 
-    /// What this signal saw of the heart.
+    /// What this signal saw of the heart, unless it is to be doubted itself: noise beats and pulses, too.
     pub fn witness(&self) -> Option<Witness<'_>> {
-        let (train, mechanical) = match &self.detectors {
-            Detectors::Lead(lead) => (&lead.as_ref()?.train, false),
-            Detectors::Pulse(pulse) => (&pulse.as_ref()?.train, true),
+        let (train, mechanical, doubted) = match &self.detectors {
+            Detectors::Lead(lead) => lead.as_ref().map(|lead| (&lead.train, false, lead.doubted()))?,
+            Detectors::Pulse(pulse) => pulse.as_ref().map(|pulse| (&pulse.train, true, pulse.doubted()))?,
             _ => return None,
         };
-        Some(Witness { name: (&self.device, signal_name(self.signal)), mechanical, train })
+        (!doubted).then_some(Witness { name: (&self.device, signal_name(self.signal)), mechanical, train })
     }
 
     /// Appends the state.

@@ -136,6 +136,11 @@ impl Faults {
         Some(Fault { rule: "poor_quality", raised, onset, decided: span.end, value, limit: POOR })
     }
 
+    /// Whether something is wrong at present.
+    pub fn stand(&self) -> bool {
+        self.off.raised.or(self.poor.raised).is_some()
+    }
+
     /// Nothing is known of a stretch: what was about to change begins anew, what stands stays.
     pub fn interrupt(&mut self) {
         (self.off.turned, self.poor.turned) = (None, None);

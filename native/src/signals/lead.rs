@@ -180,6 +180,11 @@ impl Lead {
         out.events.extend(fault.map(|fault| at.fault(&fault)));
     }
 
+    /// Whether the signal itself is to be doubted at present.
+    pub fn doubted(&self) -> bool {
+        self.faults.stand()
+    }
+
     fn span(&self, first: u64, samples: u64) -> Span {
         Span { first, end: first + samples, fs_hz: f64::from(self.fs_mhz) / 1000.0 }
     }
@@ -252,11 +257,12 @@ impl Lead {
             });
             self.last_beat = Some(sample);
             let shape = self.shapes.beat(beat.sample);
-            if beat.confidence >= SURE && beat.label != BeatLabel::Unclassifiable {
+            let weak = shape.is_some_and(|shape| shape.weak);
+            if beat.confidence >= SURE && beat.label != BeatLabel::Unclassifiable && !weak {
                 self.train.push(ts, shape.map_or(1.0, |shape| shape.size));
             }
             self.derived.beat(beat, shape, self.base, at, out);
-            self.rhythm.beat_of_size(beat, shape.is_some_and(|shape| shape.weak));
+            self.rhythm.beat_of_size(beat, weak);
         }
         self.train.advance(at.anchors.locate(self.base + self.detector.certain_until()).1, at.log_ns);
         for second in &scratch.found.quality {

@@ -118,6 +118,11 @@ impl PulseWave {
         out.events.extend(fault.map(|fault| at.fault(&fault)));
     }
 
+    /// Whether the signal itself is to be doubted at present.
+    pub fn doubted(&self) -> bool {
+        self.faults.stand()
+    }
+
     fn span(&self, first: u64, end: u64) -> Span {
         Span { first, end, fs_hz: f64::from(self.fs_mhz) / 1000.0 }
     }
