@@ -36,6 +36,8 @@ const FEWEST: u32 = 3;
 const LONGEST_S: f64 = 2.0;
 /// Size of a stroke, against the usual, that moves blood.
 const SIZE: (f64, f64) = (0.5, 2.0);
+/// Share of even strokes in its last seconds below which a wave moves with the patient, not with the heart.
+const EVEN: f64 = 0.7;
 /// How far inside the limit the witness's rate must be, /min.
 const MARGIN_BPM: f64 = 5.0;
 /// A fast rhythm is contradicted by a rate this many times slower.
@@ -263,7 +265,9 @@ fn judge(claim: &Claim, witnesses: &[Witness<'_>], log_ns: i64) -> Verdict {
         let from_ns = found.evidence_ns.0.saturating_add(TRAVEL_NS).max(to_ns.saturating_sub(STRETCH_NS));
         let behind = to_ns < found.sample_ns.saturating_sub(TRAVEL_NS);
         let facts = train.facts(from_ns.min(to_ns), to_ns);
-        if !behind && contradicts(claim.rule, found, &facts) {
+        let even = !witness.mechanical
+            || train.even_share(to_ns.saturating_sub(STRETCH_NS), to_ns).is_some_and(|share| share >= EVEN);
+        if !behind && even && contradicts(claim.rule, found, &facts) {
             let (device, signal) = witness.name;
             let witness = format!("{device}/{signal}");
             return Verdict::Contradicted { covered_ns: to_ns, evidence: evidence(&facts), witness };
