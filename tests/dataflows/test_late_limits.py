@@ -93,6 +93,7 @@ def second(ns):
             89.0,
             [
                 ("spo2_below_90", True, 200, 230, 90.0, 200),
+                ("spo2_below_90", False, 200, 299, 90.0, 200),
                 ("tachycardia", True, 93, 100, 95.0, 100),
                 ("tachycardia", False, 93, 300, float("nan"), 200),
             ],

@@ -14,6 +14,9 @@ use super::quality::{Second, Tally};
 use super::timing::Timing;
 use crate::state::{Reader, StateError, Writer};
 
+/// Beyond every anchor that valid samples (within 1e12) can leave. A forged one of 1e300 would make energies that are no
+/// numbers, and a search for maxima that never ends.
+const LARGEST_ANCHOR: f64 = 1e13;
 /// Decimated samples between two moves of the anchor, about a second.
 const REBASE_EVERY: u64 = 128;
 
@@ -272,7 +275,7 @@ impl FrontEnd {
         let finite = |values: &[f32]| values.iter().all(|v| v.abs() < 1e15);
         let sane = front.count < 1 << 48
             && front.phase < timing.factor
-            && front.anchor.is_finite()
+            && front.anchor.abs() < LARGEST_ANCHOR
             && (timing.energy_kept - timing.reach..timing.energy_kept).contains(&front.peak)
             && finite(&front.raw)
             && finite(&front.decimated)
@@ -313,7 +316,7 @@ fn first_above(values: &[f32], bound: f32) -> usize {
         }
         at += block.len();
     }
-    at + values[at..].iter().take_while(|&&v| v <= bound).count()
+    at + values[at..].iter().position(|&v| v > bound).unwrap_or(values.len() - at)
 }
 
 /// Place of the largest value, the first of equals.
@@ -371,5 +374,22 @@ fn filter(t: &Timing, new: usize, kept: &[f32], scratch: &mut Scratch) {
     moving_sums(&scratch.power, half, energy);
     for value in energy {
         *value = (*value / window).sqrt();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anchor_that_no_samples_leave_is_refused() {
+        let timing = Timing::new(250.0).unwrap();
+        for (anchor, sane) in [(1e12, true), (-1e12, true), (1e300, false), (f64::NAN, false)] {
+            let mut writer = Writer::new(*b"TEST", 1);
+            FrontEnd::new(timing, anchor).write(&mut writer);
+            let bytes = writer.finish();
+            let mut reader = Reader::open(&bytes, *b"TEST", 1).unwrap();
+            assert_eq!(FrontEnd::read(timing, &mut reader).is_ok(), sane, "{anchor}");
+        }
     }
 }

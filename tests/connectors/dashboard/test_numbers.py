@@ -28,7 +28,6 @@ MUST_BE_SEEN = {
     "/alerts/*#transitions/transition=*/value",
     "/alerts/*#transitions/transition=*/limit",
     "/alerts#alerts|count:open",
-    "/alerts#alerts|count:",
     "/status#flow/lag_s",
     "/status#ledger/patient=*/received",
     "/status#rejects/seq=*/bytes",
@@ -36,7 +35,8 @@ MUST_BE_SEEN = {
     "/status#streams/stream=*/messages",
     "/status#tables/table=*/pending",
 }
-"""Classes of numbers without which the test would have looked at nothing."""
+"""Classes of numbers without which the test would have looked at nothing. How many more alerts a patient has is
+compared when two of his stand at once, which the recording does not promise."""
 
 
 SPOT_CHECK = [
@@ -264,4 +264,4 @@ def test_every_number_on_every_page_is_what_its_source_says(page, busy, client):
     wrong, looked_at = technical_wrong(page, client, held)
     assert not wrong, sorted(wrong)
     assert len(looked_at) > 50
-    assert not MUST_BE_SEEN - seen, sorted(seen)
+    assert not MUST_BE_SEEN - seen, sorted(MUST_BE_SEEN - seen)
