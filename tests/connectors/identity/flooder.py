@@ -1,21 +1,18 @@
-"""Publishes as fast as it can until its input ends, and comes back when it is cut off: `python flooder.py WAY ...`."""
+"""Publishes as fast as it can until it is killed, and comes back when it is cut off: `python flooder.py WAY ...`."""
 
 import asyncio
 import ssl
 import sys
-import threading
 
 import nats
 import paho.mqtt.client as mqtt
-
-ended = threading.Event()
 
 
 async def over_nats(url, ca, credentials, inbox, subject):
     async def on_error(_):
         pass
 
-    while not ended.is_set():
+    while True:
         try:
             client = await nats.connect(
                 url, user_credentials=credentials, tls=ssl.create_default_context(cafile=ca), inbox_prefix=inbox,
@@ -23,7 +20,7 @@ async def over_nats(url, ca, credentials, inbox, subject):
             )  # fmt: skip
             sys.stdout.write("in\n")
             sys.stdout.flush()
-            while not ended.is_set():
+            while True:
                 for _ in range(100):
                     await client.publish(subject, b"x" * 300)
                 await asyncio.sleep(0)
@@ -32,7 +29,7 @@ async def over_nats(url, ca, credentials, inbox, subject):
 
 
 def over_mqtt(port, ca, token, topic):
-    while not ended.is_set():
+    while True:
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="flooder", protocol=mqtt.MQTTv311)
         client.username_pw_set("device", token)
         client.tls_set_context(ssl.create_default_context(cafile=ca))
@@ -40,7 +37,7 @@ def over_mqtt(port, ca, token, topic):
             client.connect("127.0.0.1", int(port))
             sys.stdout.write("in\n")
             sys.stdout.flush()
-            while not ended.is_set() and client.loop(0) == mqtt.MQTT_ERR_SUCCESS:
+            while client.loop(0) == mqtt.MQTT_ERR_SUCCESS:
                 for _ in range(100):
                     client.publish(topic, b"x" * 300)
         except OSError:
@@ -49,7 +46,6 @@ def over_mqtt(port, ca, token, topic):
 
 def main():
     way, *arguments = sys.argv[1:]
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     if way == "nats":
         asyncio.run(over_nats(*arguments))
     else:
