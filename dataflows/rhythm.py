@@ -94,17 +94,21 @@ class Lead:
         """Takes the next samples, millivolts; NaN is invalid."""
         self._seconds.extend(self._vf.push(samples))
         self.wave.keep(samples)
-        self._beats.extend(beat for beat in self._qrs.push(samples).tolist() if self._large(beat))
+        self._beats.extend(self._large(self._qrs.push(samples).tolist()))
         while self._beats and self._beats[0] < self.wave.pushed - KEPT_S * self.fs_hz:
             self._beats.popleft()
 
-    def _large(self, beat: int) -> bool:
-        """Whether the wave about a beat is large enough to be one; unknown when it is no longer kept."""
-        at = self.wave.place(beat)
+    def _large(self, beats: list[int]) -> list[int]:
+        """The beats about which the wave is large enough for one; where it is no longer kept, nobody knows."""
+        wave = self.wave.recent() if beats else np.zeros(0)
         half = round(QRS_HALF_S * self.fs_hz / self.wave.step)
-        about = self.wave.recent()[max(0, at - half) : at + half + 1]
-        about = about[np.isfinite(about)]
-        return at < 0 or len(about) == 0 or float(np.ptp(about)) >= LEAST_QRS_MV
+
+        def large(at: int) -> bool:
+            about = wave[max(0, at - half) : at + half + 1]
+            about = about[np.isfinite(about)]
+            return at < 0 or len(about) == 0 or float(np.ptp(about)) >= LEAST_QRS_MV
+
+        return [beat for beat in beats if large(self.wave.place(beat))]
 
     def beats_s(self) -> Floats:
         """Beats, seconds before now: negative, ascending."""
