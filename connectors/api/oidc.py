@@ -26,6 +26,7 @@ from prometheus_client import Counter
 from connectors.api.access import Identity, Role
 from connectors.api.problems import ProblemError
 from connectors.local.ports import LOOPBACK_HOSTS
+from dataflows.contracts.frames import is_token
 from dataflows.settings import OidcSettings
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ _RETRY_S = 5.0
 """Pause after a failure, and between fetches for keys that are not known."""
 _FAMILIES = {"RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "Ed25519": ("EdDSA",)}
 _FAMILIES |= {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",)}
-_TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[\x21-\x7e]{1,100}")
 _WRONG: dict[type[Exception], str] = {
     jwt.ExpiredSignatureError: "it has expired",
@@ -128,7 +128,7 @@ class Issuer:
             raise ProblemError(403, f"this token does not say who it is ({settings.name_claim})")
         if isinstance(tenant, list) and len(tenant) == 1:
             (tenant,) = tenant
-        if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+        if not isinstance(tenant, str) or not is_token(tenant):
             raise ProblemError(403, f"this token names no organisation ({settings.tenant_claim})")
         given = _claim(claims, settings.role_claim)
         listed = given.split() if isinstance(given, str) else given if isinstance(given, list) else []

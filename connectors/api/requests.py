@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 
 from connectors.api.problems import ProblemError
 from connectors.api.queries import EVERY_S, Span
+from dataflows.contracts.frames import is_token
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NS = re.compile(r"\d{1,19}")
 _FAR_NS = 4_000_000_000_000_000_000
 _DEFAULT_ROWS = 1000
@@ -21,7 +21,7 @@ def token(value: str, name: str) -> str:
     Raises:
         ProblemError: It has other characters.
     """
-    if not _TOKEN.fullmatch(value):
+    if not is_token(value):
         raise ProblemError(422, f"{name}: 1 to 64 of the characters A-Z a-z 0-9 _ -")
     return value
 

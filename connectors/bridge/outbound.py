@@ -6,7 +6,6 @@ queue that knows what it holds (Kafka) tells so at the start, and then nothing i
 
 import contextlib
 import hashlib
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +19,12 @@ from nats.js.errors import NotFoundError
 
 from connectors.jetstream.connection import inbox_prefix, raise_if_cancelled
 from connectors.jetstream.streams import ORIGIN
+from dataflows.contracts.frames import is_token
 from dataflows.settings import Settings
 
 _GROUP = 200
 _IDLE_S = 1.0
 _FORGOTTEN_S = 60.0
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class GapError(RuntimeError):
@@ -92,7 +91,7 @@ class Outbound:
         self._settings = settings
         self._js = client.jetstream(timeout=settings.nats.ack_timeout_s)
         tenant, place = settings.bridge.tenant, f"{queue}-{name}"
-        if not _TOKEN.fullmatch(place):
+        if not is_token(place):
             place = f"{queue}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         self._subject = f"bridges.v1.{tenant}.{place}"
         # With an identity the consumer has its name: the only one that its rights allow.

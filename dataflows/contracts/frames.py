@@ -30,6 +30,11 @@ _LARGEST_COUNT = 32767
 _PS_PER_S = 1_000_000_000_000
 
 
+def is_token(text: str) -> bool:
+    """Whether a text may be the name of a tenant, patient or device: what the validator takes, too."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Origin:
     """Who sends: the parts of a frame's identity that do not change while a device runs.
@@ -48,7 +53,7 @@ class Origin:
 
     def __post_init__(self) -> None:
         for name in ("tenant", "patient", "device"):
-            if not _TOKEN.fullmatch(getattr(self, name)):
+            if not is_token(getattr(self, name)):
                 message = f"{name} {getattr(self, name)!r} must be 1 to 64 of the characters A-Z a-z 0-9 _ -"
                 raise ValueError(message)
         if self.tenant == "tick" or self.device == "control" or self.device.startswith(MODEL_PREFIX):
