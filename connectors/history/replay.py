@@ -51,24 +51,33 @@ async def plan_range(
             after_ns = {partition: max(since_ns - 1, after_ns.get(partition, 0)) for partition in partitions}
             after = {partition: max(compared - 1, after.get(partition, 0)) for partition in partitions}
         first = max(first, read)
-    until: dict[int, int] = {}
     if until_ns is not None:
         last = min(last, await seq_at(client, stream, until_ns) - 1)
-        until = await _last_ticks(client, settings, last)
-    return Range(first, last), Window(after_ns, until, after, last)
+    return Range(first, last), Window(after_ns, await last_ticks(client, settings, last), after, last)
 
 
-async def _last_ticks(client: Client, settings: Settings, last: int) -> dict[int, int]:
-    """Log time of each partition's last tick up to `last`: whatever was due by then has fired in both runs."""
+async def last_ticks(client: Client, settings: Settings, last: int) -> dict[int, int]:
+    """Returns the log time of each partition's last tick up to `last`: what was due by then has fired in both runs.
+
+    The live flow may be beyond `last` already, by a tick at least: what it wrote there is not the replay's to make. A
+    partition without any tick is absent, and so is every one where log time is a header.
+    """
     count, stream = settings.streams.partitions, settings.streams.vitals
-    found = dict.fromkeys(range(count), 0)
+    if settings.streams.log_time == "header":
+        return {}
     tokens = {tick_token(partition, count): partition for partition in range(count)}
-    async for message in messages(client, stream, max(1, last - _TICK_LOOK_BACK), last, "vp.*.tick.>"):
-        partition = tokens.get(message.subject.split(".")[3])
-        if partition is not None:
-            # The client rounds to microseconds, and a deadline at the very tick may be on either side.
-            found[partition] = int(message.metadata.timestamp.timestamp() * 1e6) * 1_000 - _ROUNDING_NS
-    return found
+    found: dict[int, int] = {}
+    look_back = _TICK_LOOK_BACK
+    while True:
+        async for message in messages(client, stream, max(1, last - look_back), last, "vp.*.tick.>"):
+            partition = tokens.get(message.subject.split(".")[3])
+            if partition is not None:
+                # The client rounds to microseconds, and a deadline at the very tick may be on either side.
+                found[partition] = int(message.metadata.timestamp.timestamp() * 1e6) * 1_000 - _ROUNDING_NS
+        if len(found) == count or look_back >= last:
+            return found
+        # A large ward writes thousands of messages between two ticks.
+        look_back *= 20
 
 
 class Replay:

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 from nats.aio.client import Client
-from nats.js.errors import BucketNotFoundError, NoKeysError
+from nats.js.errors import BucketNotFoundError
 from nats.js.kv import KeyValue
 
+from connectors.jetstream.history import bounds, messages
 from dataflows.contracts.frames import Origin
 
 BUCKET = "IDENTITY"
@@ -114,7 +115,8 @@ class ApiKeys:
 class Registry:
     """The bucket, on a connection."""
 
-    def __init__(self, bucket: KeyValue) -> None:
+    def __init__(self, client: Client, bucket: KeyValue) -> None:
+        self._client = client
         self._bucket = bucket
 
     @classmethod
@@ -122,47 +124,44 @@ class Registry:
         """Opens the bucket, and makes it where it is missing."""
         js = client.jetstream()
         try:
-            return cls(await js.key_value(BUCKET))
+            return cls(client, await js.key_value(BUCKET))
         except BucketNotFoundError:
-            return cls(await js.create_key_value(bucket=BUCKET, history=5, replicas=replicas))
+            return cls(client, await js.create_key_value(bucket=BUCKET, history=5, replicas=replicas))
 
     async def put(self, credential: Credential) -> None:
         """Writes a record; returns once it is stored."""
         await self._bucket.put(credential.key, msgspec.json.encode(credential))
 
     async def all(self, tenant: str = "", patient: str = "", device: str = "") -> list[Credential]:
-        """Returns the records of a tenant, patient, device, or of everybody, by their keys."""
-        try:
-            keys = await self._bucket.keys()
-        except NoKeysError:
-            return []
-        wanted = (tenant, patient, device)
-        matching = [
-            key
-            for key in keys
-            if all(not part or part == has for part, has in zip(wanted, key.split("."), strict=False))
-        ]
-        entries = [await self._bucket.get(key) for key in sorted(matching)]
-        return [msgspec.json.decode(entry.value or b"", type=Credential) for entry in entries]
+        """Returns the records of a tenant, patient, device, or of everybody, by their keys.
+
+        Read from the bucket's stream: the client's own listing of keys ends early when the first records are still on
+        the wire at its look at the consumer, and a revocation would then say that there is nothing to revoke.
+        """
+        subject = ".".join(("$KV", BUCKET, tenant or "*", patient or "*", device or "*", "*"))
+        stream = f"KV_{BUCKET}"
+        found: dict[str, Credential] = {}
+        async for message in messages(self._client, stream, *await bounds(self._client, stream), subject):
+            found[message.subject] = msgspec.json.decode(message.data, type=Credential)
+        return [found[key] for key in sorted(found)]
 
     @asynccontextmanager
     async def api_keys(self) -> AsyncIterator[ApiKeys]:
         """The API keys, complete, and kept current for the time of a `with`."""
         keys = ApiKeys()
+        # First all, then the watch, which says everything again: a record never comes after a newer one of its key.
+        for credential in await self.all():
+            keys.put(credential)
         watcher = await self._bucket.watchall()
-        complete = asyncio.Event()
 
         async def follow() -> None:
             while True:
                 entry: Any = await watcher._updates.get()  # noqa: SLF001  (its iterator ends at the first pause)
-                if entry is None:
-                    complete.set()
-                elif entry.operation is None:  # a put: records are never deleted
+                if entry is not None and entry.operation is None:  # a put: records are never deleted
                     keys.put(msgspec.json.decode(entry.value, type=Credential))
 
         task = asyncio.create_task(follow())
         try:
-            await complete.wait()
             yield keys
         finally:
             task.cancel()

@@ -43,6 +43,9 @@ async def messages(client: Client, stream: str, first: int, last: int, subject: 
         pending_bytes_limit=-1,
     )
     try:
+        consumer = await subscription.consumer_info()
+        if consumer.num_pending == 0 and consumer.delivered and consumer.delivered.consumer_seq == 0:
+            return
         while True:
             try:
                 message = await subscription.next_msg(_WAIT_S)

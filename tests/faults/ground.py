@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from bench.traffic import NS, Message, Ward
 from connectors.history.compare import Comparer, Comparison, Window
 from connectors.history.graph import Range
-from connectors.history.replay import Replay
+from connectors.history.replay import Replay, last_ticks
 from connectors.jetstream.connection import connect
 from connectors.jetstream.history import bounds, messages
 from connectors.ledger.evidence import collect
@@ -224,7 +224,8 @@ class Ground:
 
         async def compare() -> list[Comparison]:
             client = await connect(settings.nats, "test")
-            comparer = Comparer(settings, Window({}, {}, {}, last), scratch)
+            window = Window({}, await last_ticks(client, settings, last), {}, last)
+            comparer = Comparer(settings, window, scratch)
             found = [await comparer.alerts(client), await comparer.rejects(client)]
             await client.close()
             return found + await asyncio.to_thread(comparer.rows)
