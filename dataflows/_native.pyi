@@ -953,6 +953,7 @@ class Puller:
         partitions: Partitions that the stream must have.
         state: What `snapshot` returned; without it reading starts at `start_seq`.
         start_seq: Where reading starts without a state; the stream's first message where that is later.
+        until_seq: Last message to read; for this reader nothing is behind it, neither messages nor log time.
         roster_h: A patient without a message for this many hours of log time gets no more ticks.
         heartbeat_s: Idle heartbeat of the consumer; two missed ones are an error.
         buffer_messages: Messages buffered at most, up to 60000; the backlog stays in the stream.
@@ -973,6 +974,7 @@ class Puller:
         *,
         state: bytes | None = None,
         start_seq: int = 0,
+        until_seq: int = 2**64 - 1,
         roster_h: float = 24.0,
         heartbeat_s: float = 2.0,
         buffer_messages: int = 8192,

@@ -45,7 +45,7 @@ class Comparison:
     """How one kind of output compares.
 
     Attributes:
-        name: Table or stream.
+        name: Table, or stream (`ALERTS` is the stream, `alerts` the table).
         same: How many are the same in both.
         only_live: Some that the replay did not make, in words.
         only_replay: Some that the live flow did not make, in words.
@@ -99,7 +99,7 @@ class Comparer:
         live = await self._written(client, self._settings.streams.alerts)
         replayed = captured_messages(self._out, ALERTS)
         kept = [message for message in replayed if inside(message)]
-        found = _compare("alerts", [message for message in live if inside(message)], kept)
+        found = _compare(self._settings.streams.alerts, [message for message in live if inside(message)], kept)
         found.left_out = len(replayed) - len(kept)
         return found
 
@@ -110,7 +110,7 @@ class Comparer:
         first = max(self._window.after.values(), default=0)
         live = [message for message in live if first < int(message[0]) <= self._window.last]
         replayed = [message for message in replayed if int(message[0]) > first]
-        return _compare("rejects", live, replayed)
+        return _compare(self._settings.streams.rejected, live, replayed)
 
     async def _written(self, client: Client, stream: str) -> list[tuple[str, str, bytes]]:
         """What the flow wrote into a stream: id, subject, body. Others have their say there too."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from connectors.jetstream.source import DRAIN, Item, JetStreamPartition, JetStreamSource, open_puller
-from dataflows._native import Messages, Puller
+from dataflows._native import Puller
 from dataflows.settings import Settings
 
 
@@ -18,15 +18,14 @@ class HistoryPartition(StatefulSourcePartition[Item, bytes]):
         self._last = last
 
     def next_batch(self) -> list[Item]:
-        """Returns what arrived, without what comes after the end.
+        """Returns what arrived; the puller takes nothing from behind the end.
 
         Raises:
             StopIteration: The end is reached, or the process drains.
         """
         if self._puller.last_seq >= self._last or DRAIN.is_set():
             raise StopIteration
-        batch = self._inner.next_batch()
-        return batch if self._puller.last_seq <= self._last else cut(batch, self._last)
+        return self._inner.next_batch()
 
     def next_awake(self) -> datetime | None:
         """As the source of the live flow."""
@@ -39,12 +38,6 @@ class HistoryPartition(StatefulSourcePartition[Item, bytes]):
     def close(self) -> None:
         """Removes the consumer from the server."""
         self._inner.close()
-
-
-def cut(batch: list[Item], last: int) -> list[Item]:
-    """Returns a batch without messages after `last`."""
-    kept = [(key, [entry for entry in messages.entries() if entry[1] <= last]) for key, messages in batch]
-    return [(key, Messages.build(entries)) for key, entries in kept if entries]
 
 
 class HistorySource(FixedPartitionedSource[Item, bytes]):
@@ -67,6 +60,8 @@ class HistorySource(FixedPartitionedSource[Item, bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> HistoryPartition:
         """Starts reading at the recovery state, or at `first`."""
-        puller = open_puller(self._settings, step_id, for_part, resume_state, start_seq=self._first)
+        puller = open_puller(
+            self._settings, step_id, for_part, resume_state, start_seq=self._first, until_seq=self._last
+        )
         inner = JetStreamPartition(puller, self._settings, step_id, for_part)
         return HistoryPartition(inner, puller, self._last)

@@ -123,9 +123,15 @@ class JetStreamSource(FixedPartitionedSource[Item, bytes]):
 
 
 def open_puller(
-    settings: Settings, step_id: str, for_part: str, resume_state: bytes | None, *, start_seq: int = 0
+    settings: Settings,
+    step_id: str,
+    for_part: str,
+    resume_state: bytes | None,
+    *,
+    start_seq: int = 0,
+    until_seq: int = 2**64 - 1,
 ) -> Puller:
-    """Opens the reader of the partition `VITALS/p<n>`; `start_seq` is where it begins without a recovery state.
+    """Opens the reader of the partition `VITALS/p<n>`, from `start_seq` on where there is no state, to `until_seq`.
 
     Raises:
         JetStreamError: No server, no such stream, or another number of partitions.
@@ -140,6 +146,7 @@ def open_puller(
             settings.streams.partitions,
             state=resume_state,
             start_seq=start_seq,
+            until_seq=until_seq,
             roster_h=settings.flow.roster_h,
             heartbeat_s=settings.nats.heartbeat_s,
         )

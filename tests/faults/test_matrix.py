@@ -29,4 +29,5 @@ def test_no_fault_loses_or_doubles_anything(nats_server, questdb_for_tests, tmp_
     found = {comparison.name: comparison for comparison in ground.differences()}
     assert {name: one for name, one in found.items() if one.differing} == {}
     assert found["alerts"].same > 5
+    assert found["ALERTS"].same > 5
     assert found["waveforms"].same > 300

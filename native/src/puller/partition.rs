@@ -38,6 +38,8 @@ pub struct Start {
     pub state: Option<Vec<u8>>,
     /// Where reading starts without a recovery state; the stream's first message where that is later.
     pub start_seq: u64,
+    /// Last message to read; what comes behind it is not there for this reader.
+    pub until_seq: u64,
     /// A patient without a message for this many hours of log time gets no more ticks.
     pub roster_h: u32,
     /// Idle heartbeat of the consumer; two missed ones are an error.
@@ -63,6 +65,7 @@ pub struct Puller {
     consumer_seq: u64,
     last: Option<Delivery>,
     log: PartitionLog,
+    until_seq: u64,
     shared: Arc<Shared>,
     idle_seq: Option<u64>,
     watch: JoinHandle<()>,
@@ -127,6 +130,7 @@ impl Puller {
             messages: Inbox(Some(messages)),
             inbox,
             log,
+            until_seq: start.until_seq,
             shared,
             idle_seq: None,
             watch,
@@ -173,6 +177,14 @@ impl Puller {
                 delivery.consumer_seq
             )));
         }
+        self.consumer_seq = delivery.consumer_seq;
+        self.last = Some(delivery);
+        self.request.message();
+        // Not even log time may come from behind the end: one tick for a whole batch would fall on the wrong side of it.
+        if delivery.stream_seq > self.until_seq {
+            self.log.advance(self.until_seq + 1);
+            return Ok(true);
+        }
         let header_ns = message
             .headers
             .as_ref()
@@ -185,9 +197,6 @@ impl Puller {
             server_ns: delivery.server_ns,
             header_ns,
         })?;
-        self.consumer_seq = delivery.consumer_seq;
-        self.last = Some(delivery);
-        self.request.message();
         Ok(true)
     }
 

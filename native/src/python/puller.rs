@@ -112,7 +112,7 @@ impl Puller {
 #[pymethods]
 impl Puller {
     #[new]
-    #[pyo3(signature = (options, stream, partition, partitions, *, state=None, start_seq=0, roster_h=24.0, heartbeat_s=2.0, buffer_messages=8192, buffer_bytes=16_777_216))]
+    #[pyo3(signature = (options, stream, partition, partitions, *, state=None, start_seq=0, until_seq=u64::MAX, roster_h=24.0, heartbeat_s=2.0, buffer_messages=8192, buffer_bytes=16_777_216))]
     #[allow(clippy::too_many_arguments)] // by keyword
     fn new(
         py: Python<'_>,
@@ -122,6 +122,7 @@ impl Puller {
         partitions: u32,
         state: Option<Vec<u8>>,
         start_seq: u64,
+        until_seq: u64,
         roster_h: f64,
         heartbeat_s: f64,
         buffer_messages: usize,
@@ -142,6 +143,7 @@ impl Puller {
             partitions,
             state,
             start_seq,
+            until_seq,
             roster_h,
             heartbeat,
             buffer_messages,

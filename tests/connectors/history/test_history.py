@@ -16,11 +16,9 @@ from connectors.devices.plan import Plan
 from connectors.history.capture import CaptureSink, captured_messages, encode_messages
 from connectors.history.compare import Comparer, Window
 from connectors.history.graph import Range
-from connectors.history.replay import Replay
-from connectors.history.source import cut
+from connectors.history.replay import Replay, plan_range
 from connectors.jetstream.connection import connect
 from connectors.jetstream.sink import OutMessage
-from dataflows._native import Messages
 from tests.faults.whole import Live, Whole
 from tests.waiting import until
 
@@ -36,13 +34,6 @@ def test_a_captured_file_is_cut_back_to_the_recovery_state(tmp_path):
     again.write_batch([OutMessage("a", b"3", "3")])
     again.close()
     assert captured_messages(tmp_path, "alerts") == [("1", "a", b"1"), ("3", "a", b"3")]
-
-
-def test_a_batch_is_cut_at_the_end_of_the_range():
-    entries = [(b"vp.0.main.p1.d.s", seq, 10 * seq, b"x") for seq in (4, 5, 6)]
-    (kept,) = cut([("main/p1", Messages.build(entries)), ("main/p2", Messages.build(entries[2:]))], 5)
-    assert kept[0] == "main/p1"
-    assert [entry[1] for entry in kept[1].entries()] == [4, 5]
 
 
 def replay(whole, scratch, times=(None, None), warm_up_s=0.0, recovery=None, **changes):
@@ -82,6 +73,7 @@ def test_the_sample_replays_to_the_same_bytes_and_rows(sample, tmp_path):
     plain = replay(sample, tmp_path / "plain")
     assert differences(plain) == {}
     assert plain["alerts"].same > 10
+    assert plain["ALERTS"].same > 10
     assert plain["beats"].same > 1000
     assert differences(replay(sample, tmp_path / "small", batch_messages=7, workers=2)) == {}
     assert differences(replay(sample, tmp_path / "two", processes=2)) == {}
@@ -127,6 +119,19 @@ async def compared_alerts(whole, scratch, last):
     return found
 
 
+async def compared_while_the_flow_goes_on(whole, scratch):
+    """The devices are silent by now: after the range is set, the flow raises an alert of that in each patient."""
+    client = await connect(whole.settings.nats, "test")
+    plan, window = await plan_range(client, whole.settings, (None, None), 0.0, {})
+    before = whole.questdb.reader.count("alerts")
+    await asyncio.to_thread(until, lambda: whole.questdb.reader.count("alerts") >= before + 6, 60)
+    assert await asyncio.to_thread(Replay(whole.settings, scratch, plan, print).run) == 0
+    comparer = Comparer(whole.settings, window, scratch)
+    found = [await comparer.alerts(client), *await asyncio.to_thread(comparer.rows)]
+    await client.close()
+    return {comparison.name: comparison for comparison in found}
+
+
 @pytest.mark.services
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -143,6 +148,9 @@ def test_from_a_kept_snapshot_and_with_a_warm_up(nats_server, own_questdb, tmp_p
     flow.begin()
     live.join()
     whole.wait_for_waveforms(6 * 40, flow)
+    going_on = asyncio.run(compared_while_the_flow_goes_on(whole, tmp_path / "going-on"))
+    assert differences(going_on) == {}
+    assert going_on["beats"].same > 100
     flow.stop()
     whole.close()
     kept = replay(whole, tmp_path / "from-kept", recovery=tmp_path / "kept")

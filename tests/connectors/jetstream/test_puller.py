@@ -64,6 +64,26 @@ def test_a_batch_is_sorted_by_patient_and_no_larger_than_asked_for(settings):
     assert sorted(numbers) == list(range(100))
 
 
+def test_nothing_of_behind_the_end_is_there_and_the_last_tick_before_it_is(nats_server):
+    settings = nats_server.settings(partitions=1)
+    ensure_streams(settings)
+    publisher = open_publisher(settings)
+    publisher.publish_all([frame("a", n) for n in range(3)])
+    live = open_puller(settings)
+    seen = poll_until(live, lambda seen: len(ticks(seen.get("main/a", []))) >= 3)
+    last_seq, last_ns = ticks(seen["main/a"])[1]
+    # All of it lies there already: one batch takes everything, in which a patient has no more than one tick.
+    ended = open_puller(settings, until_seq=last_seq)
+    again = poll_until(ended, lambda _: ended.last_seq >= last_seq)
+    assert payloads(again["main/a"]) == [0, 1, 2]
+    assert ticks(again["main/a"])[-1] == (last_seq, last_ns)
+    assert (ended.last_seq, ended.log_ns) == (last_seq, last_ns)
+    publisher.publish_all([frame("a", 3)])
+    poll_until(live, lambda seen: payloads(seen.get("main/a", [])) == [3])
+    assert [messages for _, messages in ended.poll(4000)] == []
+    assert (ended.last_seq, ended.log_ns) == (last_seq, last_ns)
+
+
 def test_ticks_reach_the_roster_and_move_server_log_time(nats_server):
     settings = nats_server.settings(partitions=2)
     ensure_streams(settings)
