@@ -13,9 +13,9 @@ from nats.errors import Error as NatsError
 
 from connectors.api.access import COMMAND_ROLES, Identity
 from connectors.api.problems import ProblemError
-from connectors.identity.audit import AuditEvent, write_audit
+from connectors.identity.commands import publish_command
 from dataflows._native import Messages, Validator
-from dataflows.contracts.frames import command_frame, message_id, subject_of
+from dataflows.contracts.frames import command_frame, subject_of
 from dataflows.settings import Settings
 
 _SECOND_NS = 1_000_000_000
@@ -84,18 +84,15 @@ async def send(
         device_ns=now_ns,
         tenant=tenant,
     )
-    payload, subject = frame.SerializeToString(), subject_of(frame)
-    stored_subject = ("vp.0." + subject.removeprefix("vitals.v1.")).encode()
-    _, rejects = validator.check(f"{tenant}/{patient}", Messages.build([(stored_subject, 1, now_ns, payload)]))
+    stored = ("vp.0." + subject_of(frame).removeprefix("vitals.v1.")).encode()
+    message = (stored, 1, now_ns, frame.SerializeToString())
+    _, rejects = validator.check(f"{tenant}/{patient}", Messages.build([message]))
     if rejects:
         raise ProblemError(422, f"{rejects[0].reason}: {rejects[0].detail}")
     if client is None or not client.is_connected:
         raise ProblemError(503, "NATS does not answer: the command was not stored")
-    event = AuditEvent(what="command", actor=actor, tenant=tenant, patient=patient, detail=name)
     try:
-        await write_audit(client, settings, event)  # before it is done: the log forgets after days, AUDIT does not
-        headers = {"Nats-Msg-Id": message_id(frame)}
-        ack = await client.jetstream(timeout=5).publish(subject, payload, headers=headers)
+        ack = await publish_command(client, settings, frame)
     except (NatsError, OSError) as error:
         # It may have been stored: with the same key a second attempt has no second effect.
         raise ProblemError(

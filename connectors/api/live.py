@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -16,7 +15,6 @@ from connectors.api.requests import token
 MAX_PATIENTS = 64
 _POLICY, _TRY_AGAIN = 1008, 1013
 _LOOK_S = 0.5
-_EXPIRED = "this token has expired"
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,9 +49,8 @@ async def live(socket: WebSocket) -> None:
     revoked = asyncio.create_task(_until_revoked(here, identity))
     tasks = (sender, receiver, revoked)
     try:
-        left_s = None if identity.expires_s is None else max(0.0, identity.expires_s - time.time())
-        done, _ = await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-        code, reason = next(iter(done)).result() if done else (_POLICY, _EXPIRED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        code, reason = next(iter(done)).result()
         if code is not None:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await socket.close(code, reason)
@@ -67,7 +64,7 @@ async def live(socket: WebSocket) -> None:
 async def _until_revoked(here: Context, identity: Identity) -> tuple[int | None, str]:
     while here.access.valid(identity):
         await asyncio.sleep(_LOOK_S)
-    return _POLICY, "the key of this screen is no longer valid" if identity.key else _EXPIRED
+    return _POLICY, "the key of this screen is no longer valid" if identity.key else "this token has expired"
 
 
 async def _send(socket: WebSocket, screen: Screen) -> tuple[int | None, str]:

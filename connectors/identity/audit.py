@@ -20,7 +20,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One act.
 
     Attributes:
-        what: `enrol`, `revoke`, `rotate`, `command`, `questionnaire`, `refused`: a closed list of short words.
+        what: `enrol`, `revoke`, `rotate`, `limit`, `command`, `read`, `write`, `refused`: a closed list.
         actor: Who did it: a program, a device, a person; never a secret.
         outcome: `done`, or why not in a word.
         tenant: Whom it concerns, as far as there is one.

@@ -10,9 +10,10 @@ from nats.aio.client import Client
 from connectors.identity.audit import AuditEvent, write_audit
 from connectors.identity.authority import MAX_DAYS, Authority, IdentityError
 from connectors.identity.claims import credentials_file
+from connectors.identity.commands import publish_command
 from connectors.identity.registry import By, Credential, Registry, new_api_key
 from connectors.identity.resolver import push_account
-from dataflows.contracts.frames import Origin, command_frame, message_id, subject_of
+from dataflows.contracts.frames import Origin, command_frame
 from dataflows.settings import Settings
 
 _ROLES = {"nats": "device", "mqtt": "device-mqtt"}
@@ -68,7 +69,7 @@ class Devices:
         return enrolled
 
     async def tell(self, origin: Origin, about: str, key: str) -> None:
-        """Publishes the command `context` for a device's patient; returns once the log has it.
+        """Gives the command `context` for a device's patient; returns once the log has it.
 
         Args:
             origin: The device.
@@ -79,8 +80,7 @@ class Devices:
             origin.patient, "context", actor=self._actor, idempotency_key=key, argument_json=about,
             device_ns=time.time_ns(), tenant=origin.tenant,
         )  # fmt: skip
-        js = self._client.jetstream(timeout=self._settings.nats.ack_timeout_s)
-        await js.publish(subject_of(frame), frame.SerializeToString(), headers={"Nats-Msg-Id": message_id(frame)})
+        await publish_command(self._client, self._settings, frame)
 
     async def rotate(self, origin: Origin, by: By, days: float, *, keep_old: bool = False) -> Enrolled:
         """Makes a new identity for a device and revokes those it had for the same way in.

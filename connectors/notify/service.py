@@ -24,9 +24,10 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from connectors.fhir.resources import flag
+from connectors.identity.commands import publish_command
 from connectors.jetstream.connection import connect
 from connectors.notify.post import Answer, post
-from dataflows.contracts.frames import command_frame, message_id, subject_of
+from dataflows.contracts.frames import command_frame
 from dataflows.settings import NotifyTarget, Settings
 
 logger = logging.getLogger(__name__)
@@ -174,8 +175,7 @@ class Notifier:
             device_ns=time.time_ns(),
             tenant=alert["tenant"],
         )
-        headers = {"Nats-Msg-Id": message_id(frame)}
-        await self._js.publish(subject_of(frame), frame.SerializeToString(), headers=headers)
+        await publish_command(self._client, self._settings, frame)
 
     async def _bury(self, message: Msg, name: str, answer: Answer, attempt: int) -> None:
         headers = {

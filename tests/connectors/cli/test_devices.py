@@ -1,12 +1,17 @@
 """`vitals devices` and `vitals certs` as a person types them."""
 
+import asyncio
+import json
 import re
 import stat
 
 import pytest
 
+from connectors.jetstream.connection import connect
+from connectors.jetstream.history import bounds, messages
 from connectors.local.ports import free_ports
 from connectors.local.stack import Stack
+from dataflows.contracts import vitals_pb2 as pb
 from dataflows.settings import Settings
 
 pytestmark = pytest.mark.services
@@ -58,6 +63,33 @@ def test_enrol_list_rotate_revoke(vitals, stack, tmp_path):
         assert sorted(states) == ["revoked", "revoked", "revoked", "valid"]
         code, _, err = vitals("devices", "revoke", "p0042", "patch7")
         assert (code, err) == (1, "vitals: main/p0042/patch7 has no valid identity\n")
+
+
+def stored(stream, subject):
+    """What a stream holds on a subject, in order."""
+
+    async def run():
+        client = await connect(Settings().nats, "test")
+        try:
+            return [one.data async for one in messages(client, stream, *await bounds(client, stream), subject)]
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def test_enrolling_with_fhir_tells_the_rules_and_notes_both(vitals, stack, tmp_path):
+    patient = {"resourceType": "Patient", "name": [{"family": "Doe"}], "birthDate": "1950-12-01"}
+    (tmp_path / "patient.json").write_text(json.dumps(patient))
+    with stack("true"):
+        assert vitals("devices", "enrol", "p1", "d", "--by", "http", "--fhir", "patient.json")[0] == 0
+        (payload,) = stored("VITALS", "vp.*.main.p1.control.context")
+        events = [json.loads(one) for one in stored("AUDIT", "audit.v1.main.>")]
+    assert json.loads(pb.Frame.FromString(payload).command.argument_json) == {"age_band": "older"}
+    assert [(one["what"], one["patient"]) for one in events] == [("enrol", "p1"), ("command", "p1")]
+    assert events[1]["detail"] == "context"
+    assert events[1]["actor"].startswith("local:")
+    assert "Doe" not in json.dumps(events)
 
 
 @pytest.mark.parametrize(

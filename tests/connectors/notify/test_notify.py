@@ -142,6 +142,10 @@ def test_what_is_refused_or_never_taken_becomes_a_dead_letter(nats_server, tmp_p
     assert dead[f"{second.message_id}/ward"].headers["Vitals-Attempts"] == "3"
     assert dead[f"{second.message_id}/ward"].data == second.body()
     assert receiver.attempts == {first.message_id: 1, second.message_id: 3, third.message_id: 1}
+    noted = [json.loads(one.data) for one in read(settings, "audit.v1.*.command", "AUDIT")]
+    assert [(one["actor"], one["patient"], one["detail"]) for one in noted] == [
+        ("notify/ward", third.patient, "delivered")
+    ]
 
 
 def test_without_a_target_the_service_says_what_to_do(tmp_path):
