@@ -8,13 +8,19 @@ sender that is faster than its rate, or that does not read its answers, is held 
 import asyncio
 import contextlib
 import logging
+import os
 from collections import Counter as Tally
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
+
+# Before it is loaded: what its core writes to stderr are bytes of strangers, keys among them.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from connectors.gateway.admission import Admission
 from connectors.gateway.ingest import Stored
@@ -25,13 +31,18 @@ from dataflows.contracts import ingest_pb2
 from dataflows.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
+# A header that is no UTF-8 would be logged whole, and may be a key.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: "Invalid encoding" not in record.msg)
 SERVICE = ingest_pb2.DESCRIPTOR.services_by_name["Ingest"].full_name
 ROUTE = "grpc"
 
 _GROUP = 64
 _CALLS_PER_DEVICE = 4
-_HEALTH_S = 0.2
+_CALLS_WITHOUT_KEY = 32
+_CALL_WITHOUT_KEY_S = 10.0
 _GRACE_S = 2.0
+_PENDING = 1000
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -42,6 +53,7 @@ _CODES = {
 }
 
 Context = grpc.aio.ServicerContext[bytes, ingest_pb2.Ack]
+Answers = Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]]
 
 
 class Upload:
@@ -57,12 +69,11 @@ class Upload:
         self._group = min(_GROUP, settings.burst_frames, settings.tenant_burst_frames)
         self._calls: Tally[str] = Tally()
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> "grpc.RpcMethodHandler[bytes, ingest_pb2.Ack]":
         """What the server calls. Requests stay bytes: a frame is stored as it came, a bad one is answered."""
-        method: grpc.RpcMethodHandler[bytes, ingest_pb2.Ack] = grpc.stream_stream_rpc_method_handler(
+        return grpc.stream_stream_rpc_method_handler(
             self.upload, request_deserializer=None, response_serializer=ingest_pb2.Ack.SerializeToString
         )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Upload": method})
 
     async def upload(self, payloads: AsyncIterator[bytes], context: Context) -> AsyncIterator[ingest_pb2.Ack]:
         """Stores the frames of a call; yields an answer for each, in order."""
@@ -79,6 +90,8 @@ class Upload:
 
     @contextlib.contextmanager
     def _one_more_call(self, key: str) -> Iterator[None]:
+        if self._calls.total() >= self._settings.connections:
+            raise RefusedError(503, "busy", f"{self._settings.connections} calls are open: try again", retry_s=1.0)
         if self._calls[key] >= _CALLS_PER_DEVICE:
             raise RefusedError(429, "too_many_calls", f"a device may hold {_CALLS_PER_DEVICE} calls open")
         self._calls[key] += 1
@@ -141,6 +154,99 @@ def _ack(index: int, answer: Stored | FieldError) -> ingest_pb2.Ack:
     return ingest_pb2.Ack(index=index, log_seq=answer.log_seq, duplicate=answer.duplicate)
 
 
+class _Registered(cygrpc.AioServer):  # type: ignore[misc]
+    """The server of grpcio without its way for calls of methods that nobody registered.
+
+    On that way grpcio decodes the path of every call outside of any handler: one path that is no UTF-8 ended its loop,
+    and with it the listener, whoever sent it (1.85.1 and 1.85.3; tests/connectors/gateway/test_raw.py). Calls of other
+    methods stay unanswered in the core, `_PENDING` of them at most, until their client gives up.
+    """
+
+    def _make_request_call_future(self, method: bytes | None) -> "asyncio.Future[Any]":
+        if method is None:
+            return asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = super()._make_request_call_future(method)
+        return future
+
+
+def _server(options: Sequence[tuple[str, Any]]) -> grpc.aio.Server:
+    """Returns a server that is a `_Registered` inside.
+
+    Raises:
+        RuntimeError: This grpcio is another one inside: nobody knows whether it is safe.
+    """
+    if not hasattr(cygrpc.AioServer, "_make_request_call_future"):
+        message = f"grpcio {grpc.__version__} is not known to this gateway; pyproject.toml says which are"
+        raise RuntimeError(message)
+    original = cygrpc.AioServer
+    cygrpc.AioServer = _Registered
+    try:
+        return grpc.aio.server(options=options)
+    finally:
+        cygrpc.AioServer = original
+
+
+class Public:
+    """What needs no key: health and reflection.
+
+    So that nobody without one takes room from devices, such calls are few and short; when there are too many, the
+    oldest ends. Each is served as a stream, whatever the client takes it for: a request that never comes would
+    otherwise be waited for before any of this is asked. `Watch`, which has no end, is not there.
+
+    Args:
+        admission: Whether frames can be taken.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._open: dict[asyncio.Timeout, None] = {}
+        self._described = reflection.aio.ReflectionServicer((SERVICE, _HEALTH, reflection.SERVICE_NAME))
+
+    def handlers(self) -> dict[str, "dict[str, grpc.RpcMethodHandler[Any, Any]]"]:
+        """What the server calls, by service and method."""
+        kinds = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
+        methods = {"Check": self._short(self._check, *kinds), "Watch": self._short(self._watch, *kinds)}
+        answers = cast("Answers", self._described.ServerReflectionInfo)  # its stub says coroutine
+        asked, said = reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse
+        described = {"ServerReflectionInfo": self._short(answers, asked, said)}
+        # The same messages under both names; clients ask for the newer one first.
+        newer = reflection.SERVICE_NAME.replace("v1alpha", "v1")
+        return {_HEALTH: methods, reflection.SERVICE_NAME: described, newer: described}
+
+    async def _check(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for request in requests:
+            if request.service not in {"", SERVICE}:
+                await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+            kinds = health_pb2.HealthCheckResponse
+            yield kinds(status=kinds.SERVING if self._admission.ingest.ready else kinds.NOT_SERVING)
+            return
+
+    async def _watch(self, _: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no Watch: ask Check again")
+        yield
+
+    def _short(self, answers: Answers, request: Any, response: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        async def call(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            if len(self._open) >= _CALLS_WITHOUT_KEY:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                oldest.reschedule(asyncio.get_running_loop().time())
+            try:
+                async with asyncio.timeout(_CALL_WITHOUT_KEY_S) as limit:
+                    self._open[limit] = None
+                    try:
+                        async for answer in answers(requests, context):
+                            yield answer
+                    finally:
+                        self._open.pop(limit, None)
+            except TimeoutError:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "a call without a key is a short one")
+
+        return grpc.stream_stream_rpc_method_handler(
+            call, request_deserializer=request.FromString, response_serializer=response.SerializeToString
+        )
+
+
 @contextlib.asynccontextmanager
 async def streaming(admission: Admission, settings: GatewaySettings) -> AsyncIterator[int]:
     """Listens for the time of a `with`; yields the port.
@@ -148,9 +254,8 @@ async def streaming(admission: Admission, settings: GatewaySettings) -> AsyncIte
     Raises:
         RuntimeError: The port is taken.
     """
-    server = grpc.aio.server(
-        maximum_concurrent_rpcs=settings.connections,
-        options=[
+    server = _server(
+        [
             ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
             # The listener for NATS takes no larger message either; of what is compressed nobody knows how large it is.
             ("grpc.max_receive_message_length", MAX_PAYLOAD),
@@ -159,38 +264,28 @@ async def streaming(admission: Admission, settings: GatewaySettings) -> AsyncIte
             # Who vanished is noticed; who asks too often is told to stop.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # Who connects and asks nothing is hung up on.
+            ("grpc.server_handshake_timeout_ms", 10_000),
+            ("grpc.max_connection_idle_ms", round(settings.call_idle_s * 1000)),
             ("grpc.http2.max_concurrent_streams", 16),
-        ],
+            ("grpc.server.max_pending_requests", _PENDING // 2),
+            ("grpc.server.max_pending_requests_hard_limit", _PENDING),
+        ]
     )
-    server.add_generic_rpc_handlers((Upload(admission, settings).handler(),))
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    server.add_registered_method_handlers(SERVICE, {"Upload": Upload(admission, settings).handler()})
+    for service, methods in Public(admission).handlers().items():
+        server.add_registered_method_handlers(service, methods)
     address = f"{settings.host}:{settings.grpc_port}"
     if settings.tls_cert and settings.tls_key:
         port = server.add_secure_port(address, _credentials(settings.tls_cert, settings.tls_key))
     else:
         port = server.add_insecure_port(address)
     await server.start()
-    reporting = asyncio.create_task(_report(healthy, admission))
     try:
         yield port
     finally:
-        reporting.cancel()
         await server.stop(_GRACE_S)
 
 
 def _credentials(certificate: Path, key: Path) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
-
-
-async def _report(healthy: "health.aio.HealthServicer", admission: Admission) -> None:
-    """Keeps the health service at what the gateway can do."""
-    said = None
-    while True:
-        if admission.ingest.ready != said:
-            said = admission.ingest.ready
-            serving = health_pb2.HealthCheckResponse.SERVING if said else health_pb2.HealthCheckResponse.NOT_SERVING
-            for service in ("", SERVICE):
-                await healthy.set(service, serving)
-        await asyncio.sleep(_HEALTH_S)

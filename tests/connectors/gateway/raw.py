@@ -236,7 +236,7 @@ def _h2(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
     return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
 
 
-def _literal(name: str, value: str) -> bytes:
+def _literal(name: str, value: str | bytes) -> bytes:
     def text(part: bytes) -> bytes:
         if len(part) < 127:
             return bytes([len(part)]) + part
@@ -245,23 +245,36 @@ def _literal(name: str, value: str) -> bytes:
             coded, rest = coded + bytes([rest & 0x7F | 0x80]), rest >> 7
         return coded + bytes([rest]) + part
 
-    return b"\0" + text(name.encode()) + text(value.encode())
+    return b"\0" + text(name.encode()) + text(value if isinstance(value, bytes) else value.encode())
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _h2(4, 0, 0)
+
+
+def grpc_head(stream: int, key: str | bytes, path: str | bytes = "/vitals.v1.Ingest/Upload") -> bytes:
+    """The frame that begins a call."""
+    return _h2(1, 4, stream, _call(key, path))
+
+
+def _call(key: str | bytes, path: str | bytes) -> bytes:
+    bearer = b"Bearer " + (key if isinstance(key, bytes) else key.encode())
+    fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x"}
+    fields |= {"content-type": "application/grpc", "te": "trailers", "authorization": bearer}
+    return b"".join(_literal(name, value) for name, value in fields.items())
 
 
 def grpc_listener(port: int, key: str, frame: bytes) -> Listener:
     """HTTP/2 frames with gRPC in them."""
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    fields = {":method": "POST", ":scheme": "http", ":path": "/vitals.v1.Ingest/Upload", ":authority": "x"}
-    fields |= {"content-type": "application/grpc", "te": "trailers", "authorization": f"Bearer {key}"}
-    head = b"".join(_literal(name, value) for name, value in fields.items())
+    head = _call(key, "/vitals.v1.Ingest/Upload")
 
     def opened(connection: socket.socket) -> socket.socket:
-        connection.sendall(preface + _h2(4, 0, 0) + _h2(1, 4, 1, head))
+        connection.sendall(PREFACE + _h2(1, 4, 1, head))
         return connection
 
     message = b"\0" + struct.pack(">I", len(frame)) + frame
     messages = [
-        preface + _h2(4, 0, 0) + _h2(1, 4, 1, head), _h2(4, 0, 0, struct.pack(">HI", 4, 0x7FFFFFFF) * 100),
+        PREFACE + _h2(1, 4, 1, head), grpc_head(13, key, b"/vitals.v1.Ingest/Uplo\xe1d"),
+        _h2(4, 0, 0, struct.pack(">HI", 4, 0x7FFFFFFF) * 100),
         _h2(4, 1, 0),
         _h2(1, 4, 3, head), _h2(1, 5, 5, head), _h2(1, 0, 7, head[:20]) + _h2(9, 4, 7, head[20:]),
         _h2(1, 0, 9, head[:9]) + b"".join(_h2(9, 0, 9, b"\0\1a\1b" * 500) for _ in range(50)),

@@ -1,7 +1,9 @@
 """vitals.v1.Ingest/Upload: the same doors as over HTTP, an answer for each frame, and a gateway that dies."""
 
 import asyncio
+import contextlib
 import random
+import socket
 import threading
 
 import grpc
@@ -16,12 +18,15 @@ from connectors.local.ports import free_ports
 from connectors.local.process import ServerProcess
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, message_id
+from tests.connectors.gateway import raw
 from tests.connectors.gateway.conftest import Served, gateway_command
 from tests.connectors.gateway.grpc_client import Uploader, upload
 from tests.connectors.gateway.test_frames import frames
 from tests.waiting import until
 
 pytestmark = pytest.mark.services
+SERVING = health_pb2.HealthCheckResponse.SERVING
+ASKED = health_pb2.HealthCheckRequest(service="vitals.v1.Ingest")
 
 
 def payloads(patient, count=1, **origin):
@@ -194,8 +199,7 @@ def _never():
 
 
 def test_health_and_reflection_say_what_there_is(channel):
-    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="vitals.v1.Ingest"))
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert health_pb2_grpc.HealthStub(channel).Check(ASKED).status == SERVING
     described = ProtoReflectionDescriptorDatabase(channel)
     assert "vitals.v1.Ingest" in described.get_services()
     service = DescriptorPool(described).FindServiceByName("vitals.v1.Ingest")
@@ -205,10 +209,78 @@ def test_health_and_reflection_say_what_there_is(channel):
     assert method.server_streaming
 
 
+def test_who_has_no_key_takes_no_calls_from_who_has(behind, key, log):
+    """Health and reflection need no key: calls that are left open, or that never say what they ask."""
+    sent = payloads("rpc-crowd", 20)
+    with Served(behind.settings, connections=10) as gateway, contextlib.ExitStack() as stack:
+        calls = []
+        for _ in range(6):  # a connection carries a few calls at once only
+            watching = stack.enter_context(gateway.channel(use_local_subchannel_pool=1))
+            for method in ("v1alpha.ServerReflection/ServerReflectionInfo", "Health/Check"):
+                path = f"/grpc.{'reflection' if 'Info' in method else 'health.v1'}.{method}"
+                ask = watching.stream_stream(path)
+                calls += [ask(iter(threading.Event().wait, True), timeout=60) for _ in range(8)]
+        until(lambda: any(call.done() for call in calls), 10)
+        with gateway.channel(use_local_subchannel_pool=1) as channel:
+            assert [bool(ack.log_seq) for ack in upload(channel, key("rpc-crowd"), sent)] == [True] * 20
+            health = health_pb2_grpc.HealthStub(channel)
+            assert [health.Check(ASKED, timeout=5).status for _ in range(50)] == [SERVING] * 50
+            with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
+                next(health.Watch(ASKED, timeout=5))
+        until(lambda: all(call.done() for call in calls), 20)
+    assert len(log("rpc-crowd")) == 20
+
+
+def test_more_calls_than_there_may_be_are_told_to_come_back(behind, key):
+    with Served(behind.settings, connections=2) as gateway, gateway.channel() as channel:
+        held = [upload(channel, key(f"rpc-many-{number}"), _never()) for number in range(2)]
+        until(lambda: status(channel, key("rpc-late"), [])[1].startswith("busy"))
+        assert status(channel, key("rpc-late"), [])[0] == grpc.StatusCode.UNAVAILABLE
+        for call in held:
+            call.cancel()
+        until(lambda: status(channel, key("rpc-late"), [])[0] == grpc.StatusCode.OK)
+
+
+def test_who_connects_and_asks_nothing_is_hung_up_on(behind):
+    with Served(behind.settings, call_idle_s=1.0) as gateway:
+        for said in (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"):
+            with socket.create_connection(("127.0.0.1", gateway.grpc_port), timeout=20) as connection:
+                connection.sendall(said)
+                while connection.recv(65536):
+                    pass
+
+
+def test_a_path_that_is_no_text_ends_nothing(served, channel, key, log):
+    """It ended grpcio's loop: one such call by anybody, and the listener was gone."""
+    for number in range(3):
+        with socket.create_connection(("127.0.0.1", served.grpc_port), timeout=10) as connection:
+            connection.sendall(raw.PREFACE + raw.grpc_head(1, "nobody", b"/vitals.v1.Ingest/Uplo\xe1d"))
+            until(lambda connection=connection: connection.recv(1))
+        (answer,) = upload(channel, key(f"rpc-path-{number}"), payloads(f"rpc-path-{number}"))
+        assert answer.log_seq
+
+
+def test_calls_that_nobody_knows_are_bounded(served, channel, key):
+    with served.channel(use_local_subchannel_pool=1) as strangers:
+        unknown = strangers.stream_stream("/vitals.v1.Ingest/Unknown")
+        calls = [unknown(iter(()), timeout=5) for _ in range(1200)]
+        (answer,) = upload(channel, key("rpc-unknown"), payloads("rpc-unknown"))
+        assert answer.log_seq
+        for call in calls:
+            call.cancel()
+
+
+def test_no_log_has_what_was_presented(served, caplog):
+    with socket.create_connection(("127.0.0.1", served.grpc_port), timeout=10) as connection:
+        connection.sendall(raw.PREFACE + raw.grpc_head(1, b"vd_0123_SECRETSECRET\xff"))
+        until(lambda: "gateway refused grpc" in caplog.text, 10)
+    assert "SECRETSECRET" not in caplog.text
+
+
 def test_tls_by_the_gateways_setting(behind, key, tmp_path):
     authority = DevelopmentCA(tmp_path)
     pair = authority.server()
-    with Served(behind.settings, tls_cert=pair.certificate, tls_key=pair.key) as served:
+    with Served(behind.settings, authority.certificate, tls_cert=pair.certificate, tls_key=pair.key) as served:
         secret, sent = key("rpc-tls"), payloads("rpc-tls", 2)
         trusted = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
         with grpc.secure_channel(f"localhost:{served.grpc_port}", trusted) as channel:
