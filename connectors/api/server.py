@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1"
 MAX_BODY_BYTES = 64 * 1024
+WEBSOCKETS: dict[str, Any] = {"ws": "websockets-sansio", "ws_max_size": 64 * 1024}
+"""What uvicorn is told of them."""
+_BODY_S = 10.0
 _MAX_COOKIE_BYTES = 3800
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
@@ -111,16 +114,20 @@ async def body_of(request: Request) -> bytes:
     """Returns the body.
 
     Raises:
-        ProblemError: It is larger than a command can be, or no JSON by its type.
+        ProblemError: It is larger than a command can be, no JSON by its type, or not here within 10 s.
     """
     # A form of another site cannot say this type, so it cannot forge a request.
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise problems.ProblemError(415, "the body must be application/json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise problems.ProblemError(413, f"at most {MAX_BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise problems.ProblemError(413, f"at most {MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise problems.ProblemError(408, f"the body was not complete within {_BODY_S:g} s") from None
     return bytes(body)
 
 

@@ -28,8 +28,9 @@ def dashboard(
         import uvicorn  # noqa: PLC0415  (an optional extra)
 
         from connectors.api.access import KeysError  # noqa: PLC0415
-        from connectors.api.server import UnsafeError, application  # noqa: PLC0415
+        from connectors.api.server import WEBSOCKETS, UnsafeError, application  # noqa: PLC0415
         from connectors.dashboard import PAGES  # noqa: PLC0415
+        from connectors.local.listener import serving  # noqa: PLC0415
     except ImportError as error:
         message = f"{error.name} is missing: the dashboard needs the extra `web` (pip install 'vitals[web]')"
         raise CliError(message) from error
@@ -47,18 +48,7 @@ def dashboard(
     say(
         f"dashboard at {scheme}://{settings.web.host}:{settings.web.port}/ (API: /api/v1/openapi.json); Ctrl-C stops it"
     )
-    uvicorn.run(
-        app,
-        host=settings.web.host,
-        port=settings.web.port,
-        log_level="warning",
-        ws="websockets-sansio",
-        ws_max_size=64 * 1024,
-        ssl_certfile=settings.web.tls_cert,
-        ssl_keyfile=settings.web.tls_key,
-        # Streams of events have no end of their own.
-        timeout_graceful_shutdown=3,
-    )
+    uvicorn.run(app, **serving(settings.web), **WEBSOCKETS)
 
 
 def key(

@@ -24,6 +24,7 @@ def gateway(
         import uvicorn  # noqa: PLC0415  (an optional extra)
 
         from connectors.gateway.server import UnsafeError, application  # noqa: PLC0415
+        from connectors.local.listener import serving  # noqa: PLC0415
     except ImportError as error:
         message = f"{error.name} is missing: the gateway needs the extra `web` (pip install 'vitals[web]')"
         raise CliError(message) from error
@@ -47,18 +48,7 @@ def gateway(
         start_http_server(door.metrics_port, LOOPBACK)
     scheme = "https" if door.tls_cert else "http"
     say(f"gateway at {scheme}://{door.host}:{door.port}/v1 (description: /v1/openapi.json); Ctrl-C stops it")
-    uvicorn.run(
-        app,
-        host=door.host,
-        port=door.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=door.connections,
-        timeout_keep_alive=15,
-        ssl_certfile=door.tls_cert,
-        ssl_keyfile=door.tls_key,
-    )
+    uvicorn.run(app, **serving(door))
 
 
 def with_gateway_credentials(settings: Settings) -> Settings:

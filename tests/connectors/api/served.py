@@ -7,11 +7,12 @@ from pathlib import Path
 import httpx
 import uvicorn
 
-from connectors.api.server import application
+from connectors.api.server import WEBSOCKETS, application
 from connectors.cli.replay import read_recordings, run
 from connectors.dashboard import PAGES
 from connectors.devices.plan import Plan
 from connectors.devices.samples import ALL
+from connectors.local.listener import serving
 from connectors.local.ports import free_ports
 from dataflows.settings import Settings, WebSettings
 from tests.faults.whole import Whole
@@ -31,14 +32,8 @@ class Served:
 
     def start(self) -> "Served":
         """Starts it and waits until it answers and NATS is there."""
-        config = uvicorn.Config(
-            application(self.settings, PAGES),
-            host="127.0.0.1",
-            port=self.port,
-            log_level="warning",
-            ws="websockets-sansio",
-        )
-        config.timeout_graceful_shutdown = 2
+        app = application(self.settings, PAGES)
+        config = uvicorn.Config(app, **serving(self.settings.web), **WEBSOCKETS)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -13,35 +13,31 @@ import uvicorn
 
 from connectors.cli.gateway import with_gateway_credentials
 from connectors.gateway.server import application
+from connectors.local.listener import serving
 from connectors.local.ports import free_ports
 from dataflows.contracts.frames import Origin
 from dataflows.settings import GatewaySettings
-from tests.connectors.identity.conftest import Locked
+from tests.connectors.identity.conftest import Locked, tls_context
 from tests.waiting import until
 
 
 class Served:
     """A gateway; `settings` names its NATS."""
 
-    def __init__(self, settings, **gateway):
+    def __init__(self, settings, ca=None, **gateway):
         self.port, self.grpc_port = free_ports(2)
         door = GatewaySettings(port=self.port, grpc_port=self.grpc_port, **gateway)
         self.settings = with_gateway_credentials(settings.model_copy(update={"gateway": door}))
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if ca else 'http'}://127.0.0.1:{self.port}"
+        self._tls = tls_context(ca) if ca else True
 
     def __enter__(self):
-        config = uvicorn.Config(
-            application(self.settings),
-            host="127.0.0.1",
-            port=self.port,
-            log_level="warning",
-            timeout_graceful_shutdown=2,
-        )
+        config = uvicorn.Config(application(self.settings), **serving(self.settings.gateway))
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         until(lambda: self._server.started)
-        until(lambda: httpx.get(f"{self.url}/v1/health").status_code == 200, 30)
+        until(lambda: httpx.get(f"{self.url}/v1/health", verify=self._tls).status_code == 200, 30)
         return self
 
     def __exit__(self, *_):
@@ -55,7 +51,9 @@ class Served:
             yield channel
 
     def client(self, key):
-        return httpx.Client(base_url=f"{self.url}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=20)
+        return httpx.Client(
+            base_url=f"{self.url}/v1", headers={"Authorization": f"Bearer {key}"}, timeout=20, verify=self._tls
+        )
 
 
 @pytest.fixture(scope="package")
