@@ -109,6 +109,7 @@ class StackSettings(BaseModel):
     security: bool = Field(False, description="NATS with TLS and signed identities; off: whoever reaches loopback.")
     client_certificates: bool = Field(False, description="With security: clients need a certificate, too.")
     host: str = Field("127.0.0.1", description="Address of the NATS listeners; beyond loopback only with security.")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Port of /metrics, on loopback alone; 0: none.")
     mqtt_port: int = Field(0, ge=0, le=65535, description="Port of the MQTT 3.1.1 listener; 0: none.")
     websocket_port: int = Field(0, ge=0, le=65535, description="Port of the WebSocket listener; 0: none.")
     tenant_frames_per_s: float = Field(5000.0, gt=0, description="Frames a second of an organisation, all listeners.")
@@ -152,6 +153,7 @@ class WebSettings(BaseModel):
     )
     max_rows: int = Field(10_000, ge=1, le=1_000_000, description="Most rows in one answer.")
     max_screens: int = Field(200, ge=1, description="Most live connections at once.")
+    connections: int = Field(1000, ge=1, description="Further connections at once; more are answered 503.")
     flow_health: list[str] = Field(
         ["http://127.0.0.1:9400"], description="Health endpoints of `vitals run`: whether the flow gets on."
     )

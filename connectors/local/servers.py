@@ -13,6 +13,7 @@ from connectors.questdb.http import QueryError, QuestDBHttp, QuestDBUnavailableE
 from dataflows.settings import QuestDBSettings
 
 _SMALL_MACHINE_CPUS = 4
+_LOG_BYTES, _LOGS = 64 << 20, 4
 
 
 def nats_process(
@@ -37,6 +38,9 @@ def nats_process(
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "nats-server.conf"
     config.touch(mode=0o600)
+    # Refusals are logged: whoever is refused again and again must not fill the disk.
+    logs = f"log_file: {json.dumps(str(log))}\nlogfile_size_limit: {_LOG_BYTES}\nlogfile_max_num: {_LOGS}\n"
+    log.parent.mkdir(parents=True, exist_ok=True)
     limit = "" if max_file_bytes is None else f"  max_file_store: {max_file_bytes}\n"
     sync = "  sync_interval: always\n" if power_loss else ""
     accounts = ""
@@ -44,7 +48,7 @@ def nats_process(
         accounts = f"authorization {{\n  user: {json.dumps(login[0])}\n  password: {json.dumps(login[1])}\n}}\n"
     config.write_text(
         f"server_name: vitals-local\nlisten: {json.dumps(f'{doors.host}:{port}')}\n"
-        f"jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}{sync}}}\n"
+        f"{logs}jetstream {{\n  store_dir: {json.dumps(str(directory))}\n{limit}{sync}}}\n"
         f"{accounts}{doors.config()}"
     )
     return ServerProcess("NATS", [str(binary), "-c", str(config)], log, pid_file)

@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import IO, Self
 from urllib.parse import urlsplit
 
+from prometheus_client import start_http_server
 from psycopg.conninfo import conninfo_to_dict
 
 from connectors.identity.warden import WardenThread
@@ -25,6 +26,7 @@ from connectors.local.doors import doors_of
 from connectors.local.ports import LOOPBACK
 from connectors.local.process import ServerProcess, StackError, end_leftover, port_holder, port_is_free
 from connectors.local.recovery import RecoveryStore
+from connectors.local.refusals import Refusals
 from connectors.local.servers import (
     nats_healthy,
     nats_process,
@@ -68,6 +70,7 @@ class Stack:
         self._servers: list[ServerProcess] = []
         self._drainer: DrainerThread | None = None
         self._warden: WardenThread | None = None
+        self._refusals: Refusals | None = None
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -119,11 +122,13 @@ class Stack:
         return lines
 
     def check(self) -> None:
-        """Makes sure that everything that was started still runs.
+        """Makes sure that everything that was started still runs; counts what NATS refused meanwhile.
 
         Raises:
             StackError: A server or the drainer ended by itself.
         """
+        if self._refusals is not None:
+            self._refusals.look()
         if self._drainer is not None and not self._drainer.is_alive():
             message = f"the drainer of SPILL ended by itself: {self._drainer.error}"
             raise StackError(message)
@@ -179,6 +184,7 @@ class Stack:
             doors=doors_of(self.settings),
             power_loss=self._power_loss,
         )
+        self._refusals = Refusals(log)
         self._start(server, lambda: nats_healthy(host, port))
 
     @property
@@ -302,6 +308,9 @@ class Stack:
         if self._warden is not None:
             self._warden.stop()
             self._warden = None
+        if self._refusals is not None:
+            self._refusals.close()
+            self._refusals = None
         while self._servers:
             server = self._servers.pop()
             server.stop()
@@ -331,6 +340,8 @@ def run_stack(settings: Settings, *, on_ready: Callable[[Stack], None] | None = 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with Stack(settings, say, stop) as stack:
+            if settings.stack.metrics_port:
+                start_http_server(settings.stack.metrics_port, LOOPBACK)
             say(stack.describe())
             if on_ready is not None:
                 on_ready(stack)
