@@ -223,7 +223,8 @@ def run(frames: int, without: set[str]) -> list[Line]:
     """Measures every way."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        locked = Locked(folder)
+        # The warden's limit of an organisation is not what is measured.
+        locked = Locked(folder, tenant_frames_per_s=1e6, tenant_bytes_per_s=1e10)
         with locked.stack:
             locked.enrol(Origin("first", "d"), by="http")
             bench = Bench(locked, frames)

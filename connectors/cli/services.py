@@ -60,7 +60,25 @@ def bridge(
 
 
 @services_app.command()
-def revoke(identity: Annotated[str, typer.Argument(help="Public key (U...), or the credentials file.")]) -> None:
+def reader(
+    name: Annotated[str, typer.Argument(help="Name of the program, and of its consumer.")],
+    tenant: Annotated[str, typer.Option(help="Organisation.")] = DEFAULT_TENANT,
+    days: Days = 365.0,
+    out: Out = None,
+) -> None:
+    """Make an identity for a program that reads an organisation's alerts from its own stream (docs/alerts.md).
+
+    It takes them from the consumer NAME of the stream ALERTS in the organisation's account, and may nothing else.
+    """
+    issued = with_services(lambda services: services.enrol_reader(tenant, name, days))
+    hand_over(issued, out or Path(f"reader-{tenant}-{name}.creds"))
+
+
+@services_app.command()
+def revoke(
+    identity: Annotated[str, typer.Argument(help="Public key (U...), or the credentials file.")],
+    tenant: Annotated[str, typer.Option(help="Organisation, for a reader of its alerts.", show_default=False)] = "",
+) -> None:
     """Revoke the identity of a program at once: its connections are closed, and it is let in no more.
 
     A gateway or bridge beside the keys gets a new one at its next start, when its old file is gone.
@@ -71,5 +89,5 @@ def revoke(identity: Annotated[str, typer.Argument(help="Public key (U...), or t
     except (ClaimsError, OSError, UnicodeDecodeError) as error:
         message = f"{file}: {error}"
         raise CliError(message) from error
-    with_services(lambda services: services.revoke(public))
+    with_services(lambda services: services.revoke(public, tenant))
     say(f"revoked: {public}")

@@ -92,10 +92,12 @@ class Authority:
             if not self.credentials("gateway").exists():
                 signer = self._key(f"{PIPELINE}.gateway", "account")
                 self._write_credentials("gateway", self._user(signer, pipeline.public, "gateway", None))
+            for tenant in self.tenants():
+                self._write_tenant(tenant, self.revocations(tenant))
         return made
 
     def credentials(self, name: str) -> Path:
-        """The credentials file of a program: `pipeline`, `gateway`, `system` or `bridge-<tenant>`."""
+        """The credentials file of a program: `pipeline`, `gateway`, `system`, `bridge-<tenant>` or `owner-<tenant>`."""
         return self.folder / f"{name}.creds"
 
     def add_tenant(self, tenant: str) -> bool:
@@ -108,10 +110,7 @@ class Authority:
         with locked(self.folder):
             if self._account_file(tenant).exists():
                 return False
-            for role in tenant_roles(tenant):
-                self._key(f"{tenant}.{role}", "account")
-            self._key(tenant, "account")
-            self._write_with(tenant, {})
+            self._write_tenant(tenant, {})
         return True
 
     def tenants(self) -> list[str]:
@@ -144,14 +143,17 @@ class Authority:
         expires = int(time.time() + days * _DAY_S)
         return self._user(signer, account, f"{tenant}/{patient}/{device}", None, tags=tags, expires_s=expires)
 
-    def issue_service(self, role: str, name: str, tags: Mapping[str, str], *, days: float) -> Issued:
-        """Makes the identity of a program, with the rights of its role in the pipeline's account.
+    def issue_service(
+        self, role: str, name: str, tags: Mapping[str, str], *, days: float, owner: str = PIPELINE
+    ) -> Issued:
+        """Makes the identity of a program, with the rights of its role in an account.
 
         Args:
-            role: `model` or `bridge`.
+            role: `model` or `bridge` of the pipeline's account, `reader` of a tenant's.
             name: For people.
-            tags: What the role's rights depend on: `device` of a model (`model-<name>`), `tenant` of a bridge.
+            tags: What rights depend on: `device` of a model (`model-<name>`), `tenant` of a bridge, name of a `reader`.
             days: How long it holds.
+            owner: Whose account: the pipeline's, or a tenant.
 
         Raises:
             IdentityError: No keys were made here, a tag is no token of a subject, or `days` cannot be.
@@ -164,7 +166,7 @@ class Authority:
             raise IdentityError(message)
         if "tenant" in tags:
             self._check_tenant(tags["tenant"])
-        signer, account = self._key(f"{PIPELINE}.{role}", "account"), self.account_public(PIPELINE)
+        signer, account = self._key(f"{owner}.{role}", "account"), self.account_public(owner)
         return self._user(signer, account, name, None, tags=tags, expires_s=int(time.time() + days * _DAY_S))
 
     def bridge(self, tenant: str) -> Path:
@@ -272,6 +274,13 @@ class Authority:
 
     def _write_account(self, operator: Key, account: Key, name: str, claims: Mapping[str, object]) -> None:
         write_secret(self._account_file(name), encode(operator, account.public, name, claims))
+
+    def _write_tenant(self, tenant: str, revoked: Mapping[str, int]) -> None:
+        """Writes a tenant's account by the present roles, and the credentials that make its own streams."""
+        self._write_with(tenant, revoked)
+        owner, account = f"owner-{tenant}", self._key(tenant, "account")
+        if not self.credentials(owner).exists():
+            self._write_credentials(owner, self._user(account, account.public, owner, {}))
 
     def _write_with(self, name: str, revoked: Mapping[str, int]) -> None:
         """Writes the account of a tenant or of the pipeline."""

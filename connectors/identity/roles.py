@@ -17,6 +17,14 @@ PIPELINE = "VITALS"
 """Account of the streams, the flow and the gateways."""
 SYSTEM = "SYS"
 """Account of the server's own messages."""
+ALERTS = "ALERTS"
+"""Stream of alerts in the pipeline's account, and of an organisation's own ones in its account."""
+API = "JS.VITALS.API"
+"""How an organisation's account asks JetStream of the pipeline's, for what is exported to it."""
+COPIES = "copies.v1"
+"""Root of the subjects on which copies go to an organisation's account."""
+ALERTS_BYTES = 64 << 20
+"""What an organisation's own stream of alerts holds."""
 MAX_PAYLOAD = 72 << 10
 """What a device may send in one message, headers included; the validator's own limit is 64 KiB of frame."""
 CONNECTIONS = 10_000
@@ -49,10 +57,24 @@ def device_template(tenant: str, connections: Sequence[str], *, bearer: bool) ->
 
 
 def tenant_roles(tenant: str) -> dict[str, Template]:
-    """Returns the roles of a tenant's account."""
+    """Returns the roles of a tenant's account: its devices, and programs that read its alerts."""
+    # A reader takes from a consumer that was made for it: whoever makes one says where the server delivers.
+    reader = {
+        "pub": {
+            "allow": [
+                f"$JS.API.CONSUMER.MSG.NEXT.{ALERTS}.{{{{tag(reader)}}}}",
+                f"$JS.API.CONSUMER.INFO.{ALERTS}.{{{{tag(reader)}}}}",
+                f"$JS.ACK.{ALERTS}.{{{{tag(reader)}}}}.>",
+            ]
+        },
+        "sub": {"allow": [_ANSWERS]},
+        **_OPEN,
+        "allowed_connection_types": ["STANDARD", "WEBSOCKET"],
+    }
     return {
         "device": device_template(tenant, ["STANDARD", "WEBSOCKET"], bearer=False),
         "device-mqtt": device_template(tenant, ["MQTT", "MQTT_WS"], bearer=True),
+        "reader": reader,
     }
 
 
@@ -143,6 +165,11 @@ def pipeline_account(signing: Mapping[str, str], revoked: Mapping[str, int]) -> 
             {"name": "frames", "subject": "vitals.v1.*.*.*.*", "type": "service"},
             {"name": "alerts", "subject": "alerts.v1.>", "type": "stream"},
             {"name": "configuration", "subject": "config.v1.*.*.*", "type": "stream"},
+            # For the copy of its alerts that an organisation keeps in its own account: which it may ask for is in the
+            # subject of the request, where it is sent to as well.
+            {"name": "alert copies", "subject": f"$JS.API.CONSUMER.CREATE.{ALERTS}.*.alerts.v1.*.>", "type": "service"},
+            {"name": "flow of copies", "subject": f"$JS.FC.{ALERTS}.>", "type": "service"},
+            {"name": "copied alerts", "subject": f"{COPIES}.*.>", "type": "stream"},
         ],
         "signing_keys": _scoped(signing, pipeline_roles()),
         "revocations": dict(revoked),
@@ -173,14 +200,18 @@ def tenant_account(
             "conn": connections,
             "payload": MAX_PAYLOAD,
             "mem_storage": 16 << 20,
-            "disk_storage": 64 << 20,
-            "streams": 8,
+            "disk_storage": (64 << 20) + ALERTS_BYTES,
+            "streams": 9,
             "consumer": 20_000,
         },
         "imports": [
             imported("frames", f"vitals.v1.{tenant}.*.*.*", "service"),
             imported("alerts", f"alerts.v1.{tenant}.>", "stream"),
             imported("configuration", f"config.v1.{tenant}.*.*", "stream"),
+            imported("alert copies", f"$JS.API.CONSUMER.CREATE.{ALERTS}.*.alerts.v1.{tenant}.>", "service")
+            | {"local_subject": f"{API}.CONSUMER.CREATE.{ALERTS}.$1.alerts.v1.{tenant}.>"},
+            imported("flow of copies", f"$JS.FC.{ALERTS}.>", "service"),
+            imported("copied alerts", f"{COPIES}.{tenant}.>", "stream"),
         ],
         "signing_keys": _scoped(signing, tenant_roles(tenant)),
         "revocations": dict(revoked),

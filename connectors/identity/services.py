@@ -1,4 +1,4 @@
-"""Identities of programs in the pipeline's account: made and revoked in writing, like those of devices."""
+"""Identities of programs: made and revoked in writing, like those of devices."""
 
 import time
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from nats.aio.client import Client
 from connectors.identity.audit import AuditEvent, write_audit
 from connectors.identity.authority import IdentityError, Issued
 from connectors.identity.devices import authority_of
+from connectors.identity.own_alerts import ensure_own_alerts
 from connectors.identity.resolver import push_account
 from connectors.identity.roles import PIPELINE
-from dataflows.contracts.frames import DEFAULT_TENANT
+from dataflows.contracts.frames import DEFAULT_TENANT, is_token
 from dataflows.settings import Settings
 
 
@@ -36,19 +37,46 @@ class Services:
         await self._audit("enrol", tags.get("tenant", DEFAULT_TENANT), f"{role} {name} {issued.public}")
         return issued
 
-    async def revoke(self, public: str) -> None:
-        """Voids an identity by its public key; its connections are closed at once.
+    async def enrol_reader(self, tenant: str, name: str, days: float) -> Issued:
+        """Makes an identity for a program that reads an organisation's alerts, and the consumer that it takes from.
+
+        Args:
+            tenant: The organisation; has its account and its stream afterwards.
+            name: Of the program and of its consumer.
+            days: How long it holds.
 
         Raises:
-            IdentityError: It is no public key of a user, or the server was not told.
+            IdentityError: A name or `days` cannot be, or the server was not told.
+        """
+        if not is_token(name):
+            message = f"{name!r} is no name: 1 to 64 of the characters A-Z a-z 0-9 _ -"
+            raise IdentityError(message)
+        authority = authority_of(self._settings)
+        if authority.exists and authority.add_tenant(tenant):
+            await push_account(self._settings.nats, authority, tenant)
+        issued = authority.issue_service("reader", name, {"reader": name}, days=days, owner=tenant)
+        await ensure_own_alerts(self._settings.nats, authority, tenant, reader=name)
+        await self._audit("enrol", tenant, f"reader {name} {issued.public}")
+        return issued
+
+    async def revoke(self, public: str, tenant: str = "") -> None:
+        """Voids an identity by its public key; its connections are closed at once.
+
+        Args:
+            public: The key.
+            tenant: The organisation whose account the identity is of; empty: the pipeline's.
+
+        Raises:
+            IdentityError: It is no public key of a user, there is no such organisation, or the server was not told.
         """
         if not (public.startswith("U") and len(public) == _KEY_LENGTH and public.isalnum()):
             message = f"{public!r} is no public key of an identity (U...)"
             raise IdentityError(message)
         authority = authority_of(self._settings)
-        authority.revoke(PIPELINE, {public: int(time.time())})
-        await push_account(self._settings.nats, authority, PIPELINE)
-        await self._audit("revoke", DEFAULT_TENANT, public)
+        account = tenant or PIPELINE
+        authority.revoke(account, {public: int(time.time())})
+        await push_account(self._settings.nats, authority, account)
+        await self._audit("revoke", tenant or DEFAULT_TENANT, public)
 
     async def limit(self, tenant: str, connections: int) -> None:
         """Limits how many connections an organisation may have at once.

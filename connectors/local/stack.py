@@ -4,6 +4,7 @@ The addresses of the settings say where. One that was configured and answers is 
 address gets a server started there.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -19,6 +20,9 @@ from urllib.parse import urlsplit
 from prometheus_client import start_http_server
 from psycopg.conninfo import conninfo_to_dict
 
+from connectors.identity.authority import IdentityError
+from connectors.identity.devices import authority_of
+from connectors.identity.own_alerts import ensure_own_alerts
 from connectors.identity.warden import WardenThread
 from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
@@ -188,6 +192,11 @@ class Stack:
         self._start(server, lambda: nats_healthy(host, port))
 
     @property
+    def _locked(self) -> bool:
+        """Whether a server that was started here believes signed identities alone."""
+        return self.settings.stack.security and any(server.name == "NATS" for server in self._servers)
+
+    @property
     def _power_loss(self) -> bool:
         return self.settings.stack.durability == "power-loss"
 
@@ -206,7 +215,11 @@ class Stack:
     def _make_streams(self) -> None:
         try:
             report = ensure_streams(self.settings)
-        except StreamSetupError as error:
+            if self._locked:
+                authority = authority_of(self.settings)
+                for tenant in authority.tenants():
+                    asyncio.run(ensure_own_alerts(self.settings.nats, authority, tenant))
+        except (StreamSetupError, IdentityError) as error:
             raise StackError(str(error)) from error
         if report.created:
             self._say(f"NATS: created the streams {', '.join(report.created)}")
@@ -265,7 +278,7 @@ class Stack:
             self._say(f"Recovery: created in {self.recovery.folder}")
 
     def _start_warden(self) -> None:
-        if self.settings.stack.security and any(server.name == "NATS" for server in self._servers):
+        if self._locked:
             self._warden = WardenThread(self.settings)
             self._warden.start()
 

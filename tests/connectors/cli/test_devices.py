@@ -92,6 +92,19 @@ def test_enrolling_with_fhir_tells_the_rules_and_notes_both(vitals, stack, tmp_p
     assert "Doe" not in json.dumps(events)
 
 
+def test_a_reader_is_made_and_revoked(vitals, stack, tmp_path):
+    with stack("true"):
+        assert vitals("services", "reader", "ehr", "--tenant", "b")[0] == 0
+        file = tmp_path / "reader-b-ehr.creds"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert vitals("services", "revoke", file, "--tenant", "b")[0] == 0
+        code, _, err = vitals("services", "revoke", file, "--tenant", "c")
+        assert (code, "there is no tenant 'c'" in err) == (1, True)
+        assert vitals("services", "reader", "e h r")[0] == 1
+        events = [json.loads(one) for one in stored("AUDIT", "audit.v1.b.>")]
+    assert [one["what"] for one in events] == ["enrol", "revoke"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
