@@ -102,8 +102,7 @@ class Episodes(msgspec.Struct, array_like=True):
         if episode is None:
             if not holds:
                 return []
-            begun = anchor.ts_ns if onset_ns is None else onset_ns
-            episode = self.standing[rule] = Episode(self._source(anchor), begun, float(value), severe)
+            episode = self.standing[rule] = self._begun(anchor, onset_ns, value)
         elif holds and episode.value == value and episode.severe == severe:
             return []
         # As a float, also where points were counted: a snapshot of what was restored is the same bytes.
@@ -133,6 +132,9 @@ class Episodes(msgspec.Struct, array_like=True):
                 details=details,
             )
         ]
+
+    def _begun(self, anchor: Anchor, onset_ns: int | None, value: float) -> Episode:
+        return Episode(self._source(anchor), anchor.ts_ns if onset_ns is None else onset_ns, value)
 
     def _source(self, anchor: Anchor) -> int:
         source = (anchor.device, anchor.boot, anchor.signal)
