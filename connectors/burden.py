@@ -36,7 +36,10 @@ class Burden:
     """Findings that standing alerts took in without telling anybody again."""
     suppressed: dict[str, int]
     """Conditions of which nobody was told, by reason."""
+    suppressed_by_rule: dict[str, int]
+    by_priority: dict[str, int]
     by_rule: list[dict[str, Any]]
+    """Of each rule and priority: alerts raised, those a patient-day; of the rule: pages, escalations."""
     top_patients: list[dict[str, Any]]
     top_tenth_share: float
     """Alerts of the tenth of the patients who have most."""
@@ -46,12 +49,21 @@ class Burden:
         return asdict(self)
 
 
-def burden(transitions: pl.DataFrame, suppressed: pl.DataFrame, *, patients: int, from_ns: int, to_ns: int) -> Burden:
+def burden(
+    transitions: pl.DataFrame,
+    suppressed: pl.DataFrame,
+    stood: pl.DataFrame,
+    *,
+    patients: int,
+    from_ns: int,
+    to_ns: int,
+) -> Burden:
     """Returns the figures of a period.
 
     Args:
         transitions: Columns log_ns, tenant, patient, alert_id, rule, priority, kind, event, notify, repeats.
         suppressed: Columns rule, reason.
+        stood: Alerts that stood when it began: columns tenant, patient, alert_id.
         patients: How many patients were monitored, with or without alerts.
         from_ns: Begin of the period, log time.
         to_ns: Its end; what stands then counts until then.
@@ -66,13 +78,6 @@ def burden(transitions: pl.DataFrame, suppressed: pl.DataFrame, *, patients: int
         raised.group_by("tenant", "patient").len("alerts").sort(["alerts", "patient"], descending=[True, False])
     )
     tenth = max(1, round(max(patients, by_patient.height) / 10))
-    by_rule = (
-        raised.group_by("rule", "priority", "kind")
-        .len("alerts")
-        .sort(["alerts", "rule"], descending=[True, False])
-        .with_columns((pl.col("alerts") / days).round(4).alias("per_patient_day"))
-    )
-    reasons = suppressed.group_by("reason").len("count").sort("reason")
     return Burden(
         patients=patients,
         patient_days=round(days, 4),
@@ -86,10 +91,14 @@ def burden(transitions: pl.DataFrame, suppressed: pl.DataFrame, *, patients: int
         acknowledged_share=_share(first_ack.height, raised["alert_id"].n_unique()),
         ack_median_s=None if waits_s.is_empty() else round(float(waits_s.quantile(0.5, "linear") or 0.0), 3),
         ack_p90_s=None if waits_s.is_empty() else round(float(waits_s.quantile(0.9, "linear") or 0.0), 3),
-        in_alarm_share=_share(_in_alarm_ns(transitions, to_ns), max(patients, 1) * (to_ns - from_ns)),
+        in_alarm_share=_share(_in_alarm_ns(transitions, stood, from_ns, to_ns), max(patients, 1) * (to_ns - from_ns)),
         repeats=int(transitions.group_by("alert_id").agg(pl.col("repeats").max())["repeats"].sum() or 0),
-        suppressed=dict(zip(reasons["reason"].to_list(), reasons["count"].to_list(), strict=True)),
-        by_rule=by_rule.to_dicts(),
+        suppressed=dict(suppressed.group_by("reason").len().sort("reason").rows()),
+        suppressed_by_rule=dict(
+            suppressed.group_by("rule").len("n").sort(["n", "rule"], descending=[True, False]).rows()
+        ),
+        by_priority={name: raised.filter(pl.col("priority") == name).height for name in ("high", "medium", "low")},
+        by_rule=_by_rule(transitions, suppressed, days),
         top_patients=by_patient.head(10).to_dicts(),
         top_tenth_share=_share(int(by_patient.head(tenth)["alerts"].sum()), count),
     )
@@ -97,6 +106,21 @@ def burden(transitions: pl.DataFrame, suppressed: pl.DataFrame, *, patients: int
 
 def _share(part: float, whole: float) -> float:
     return round(part / whole, 4) if whole else 0.0
+
+
+def _by_rule(transitions: pl.DataFrame, suppressed: pl.DataFrame, days: float) -> list[dict[str, Any]]:
+    """A row for each rule and priority with which it was raised, most alerts first."""
+    pages = transitions.filter(pl.col("notify")).group_by("rule").len("pages")
+    escalations = transitions.filter(pl.col("event") == "escalated").group_by("rule").len("escalations")
+    raised = transitions.filter(pl.col("event") == "raised").group_by("rule", "priority", "kind").len("alerts")
+    # A rule that alerts with two priorities has its other figures once, in the row with more alerts.
+    first = pl.int_range(pl.len()).over("rule") == 0
+    rows = raised.sort(["alerts", "rule", "priority"], descending=[True, False, False])
+    for counts in (pages, escalations):
+        name = counts.columns[1]
+        rows = rows.join(counts, on="rule", how="left", maintain_order="left")
+        rows = rows.with_columns(pl.when(first).then(pl.col(name).fill_null(0)).otherwise(0).alias(name))
+    return rows.with_columns((pl.col("alerts") / days).round(4).alias("per_patient_day")).to_dicts()
 
 
 def _first(transitions: pl.DataFrame, event: str) -> pl.DataFrame:
@@ -107,22 +131,30 @@ def _first(transitions: pl.DataFrame, event: str) -> pl.DataFrame:
     return kept.group_by("alert_id").agg(pl.col("log_ns").min().alias(event))
 
 
-def _in_alarm_ns(transitions: pl.DataFrame, to_ns: int) -> int:
+def _in_alarm_ns(transitions: pl.DataFrame, stood: pl.DataFrame, from_ns: int, to_ns: int) -> int:
     """Time of each patient in which at least one alert stood, added up."""
+    before = stood.select(
+        pl.lit(from_ns, pl.Int64).alias("log_ns"),
+        "tenant",
+        "patient",
+        "alert_id",
+        pl.lit(-1, pl.Int64).alias("transition"),
+        state=pl.lit(""),
+    )
+    within = transitions.sort("log_ns", "transition").select(before.columns)
     total = 0
-    ordered = transitions.sort("log_ns", "transition")
-    for _, one in ordered.group_by(["tenant", "patient"], maintain_order=True):
+    for _, one in pl.concat([before, within]).group_by(["tenant", "patient"], maintain_order=True):
         standing: set[str] = set()
         since_ns = 0
         for log_ns, alert_id, state in one.select("log_ns", "alert_id", "state").iter_rows():
-            before = bool(standing)
+            before_it = bool(standing)
             if state == "cleared":
                 standing.discard(alert_id)
             else:
                 standing.add(alert_id)
-            if standing and not before:
+            if standing and not before_it:
                 since_ns = log_ns
-            elif before and not standing:
+            elif before_it and not standing:
                 total += log_ns - since_ns
         total += to_ns - since_ns if standing else 0
     return total

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.api.problems import ProblemError
+from connectors.questdb.schema import last_sql
 
 Query = tuple[str, list[object]]
 
@@ -210,6 +211,13 @@ def burden_alerts(tenant: str, span: Span) -> Query:
         f"state, notify, reason, body FROM alerts WHERE tenant = %s AND ts >= %s AND ts < %s LIMIT {span.limit}"
     )
     return sql, [tenant, span.from_ns, span.to_ns]
+
+
+def burden_stood(tenant: str, span: Span) -> Query:
+    """Alerts that stood when a span began."""
+    last = last_sql("alerts WHERE tenant = %s AND ts < %s", "patient, alert_id", "transition")
+    sql = f"SELECT tenant, patient, cast(alert_id AS string) alert_id FROM ({last}) WHERE state <> 'cleared'"  # noqa: S608
+    return sql, [tenant, span.from_ns]
 
 
 def burden_suppressed(tenant: str, span: Span) -> Query:

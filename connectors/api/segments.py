@@ -77,8 +77,9 @@ async def burden_report(request: Request) -> Response:
     here, tenant = place(request)
     asked = requests.span(request, here.settings.web.max_rows, 86400.0)
     span = queries.Span(asked.from_ns, asked.to_ns, _MOST_TRANSITIONS)
-    rows, suppressed, patients = await asyncio.gather(
+    rows, before, suppressed, patients = await asyncio.gather(
         here.database.rows(*queries.burden_alerts(tenant, span)),
+        here.database.rows(*queries.burden_stood(tenant, span)),
         here.database.rows(*queries.burden_suppressed(tenant, span)),
         here.database.rows(*queries.monitored(tenant, span)),
     )
@@ -91,5 +92,6 @@ async def burden_report(request: Request) -> Response:
     transitions = pl.DataFrame(rows, schema=schema | {"repeats": pl.Int64})
     told_to_nobody = [{"rule": row["rule"], "reason": row["reason"]} for row in suppressed for _ in range(row["n"])]
     spared = pl.DataFrame(told_to_nobody, schema={"rule": pl.String, "reason": pl.String})
+    stood = pl.DataFrame(before, schema=dict.fromkeys(("tenant", "patient", "alert_id"), pl.String))
     bounds = {"from_ns": span.from_ns, "to_ns": span.to_ns}
-    return JsonResponse(burden(transitions, spared, patients=len(patients), **bounds).as_dict())
+    return JsonResponse(burden(transitions, spared, stood, patients=len(patients), **bounds).as_dict())

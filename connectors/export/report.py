@@ -108,7 +108,7 @@ def _row(*cells: str) -> str:
 def _burden(record: PatientRecord) -> str:
     alerts = record["alerts"].with_columns(repeats=pl.lit(0))
     span = {"patients": 1, "from_ns": record.from_ns, "to_ns": record.to_ns}
-    found = burden(alerts, record["suppressed"], **span)
+    found = burden(alerts, record["suppressed"], alerts.clear(), **span)  # a record knows nothing of before its span
     rules = "".join(
         _row(_words(row["rule"]), row["priority"], row["kind"], str(row["alerts"]), f"{row['per_patient_day']:.4g}")
         for row in found.by_rule
