@@ -11,14 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from dataflows._native import Validator
+from dataflows._native import Validator, check_threshold, detector_rules
 from dataflows.alerts.rules import BUILTIN
+from dataflows.contracts.frames import command_frame, subject_of
 from dataflows.monitor.patient import run
 from tests.faults.whole import Whole, doubles
 from tests.scenarios.scenario import SECOND_NS, START_NS, cases, short
 from tests.waiting import until
 
 CASES = cases()
+STEPS = {
+    "/min": 1, "%": 1, "mm[Hg]": 1, "Cel": 0.1, "kg": 0.1, "mg/dL": 1, "mg/dL/min": 0.1, "1": 1, "min": 5, "s": 1,
+    "%.s": 2, "h": 1,
+}  # fmt: skip
+"""One step of what a device shows, by unit."""
+SETTABLE = [
+    rule for rule in BUILTIN.rules.values() if rule.bounds is not None or rule.is_score or rule.name in detector_rules()
+]
+"""Rules whose limit a command may move."""
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
     "silence": [("tests/scenarios/test_silence.py", "test_a_signal_that_falls_silent")],
@@ -42,15 +52,40 @@ def compared(case, bodies):
     return [short(body) for body in bodies if body["rule"] in case.rules and body["log_ns"] <= until_ns]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.patient)
-def test_without_the_engine(case):
+def without_the_engine(case, *first):
+    """Bodies of the alerts that the flow's own logic makes of a case, after these messages."""
     entries = [
         (subject.replace("vitals.v1.", "vp.0.").encode(), number, log_ns, payload)
-        for number, (log_ns, subject, payload) in enumerate(case.messages, 1)
+        for number, (log_ns, subject, payload) in enumerate([*first, *case.messages], 1)
     ]
     steps = list(run(entries, Validator()))
     assert [reject.reason for step in steps for reject in step.rejects] == []
-    assert compared(case, [json.loads(alert.body()) for step in steps for alert in step.alerts]) == case.expect
+    return [json.loads(alert.body()) for step in steps for alert in step.alerts]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.patient)
+def test_without_the_engine(case):
+    assert compared(case, without_the_engine(case)) == case.expect
+
+
+@pytest.mark.parametrize("side", [-1, 1], ids=["lower", "higher"])
+@pytest.mark.parametrize("rule", SETTABLE, ids=lambda rule: rule.name)
+def test_a_limit_that_is_one_step_away_is_noticed(rule, side):
+    """So the cases lie at the boundary indeed: one step of what the device shows decides."""
+    of_rule = [case for case in CASES if case.patient.startswith(f"{rule.name}-") and case.rules == {rule.name}]
+    (fires,) = (case for case in of_rule if case.patient == f"{rule.name}-fires")
+    shipped = next(body["limit"] for body in without_the_engine(fires) if body["rule"] == rule.name)
+    limit = round(shipped + side * STEPS[rule.unit], 6)
+    argument = json.dumps({"rule": rule.name, "limit": limit})
+    if not rule.range[0] <= limit <= rule.range[1] or (rule.name in detector_rules() and check_threshold(argument)):
+        pytest.skip("no patient can have that limit")
+
+    def noticed(case):
+        frame = command_frame(case.patient, "threshold", actor="test", idempotency_key="moved", argument_json=argument)
+        said = without_the_engine(case, (START_NS, subject_of(frame), frame.SerializeToString()))
+        return compared(case, said) != case.expect
+
+    assert any(map(noticed, of_rule)), argument
 
 
 def test_every_rule_has_a_case_that_fires_one_that_must_not_and_one_at_the_boundary():
