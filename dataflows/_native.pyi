@@ -43,6 +43,7 @@ __all__ = [
     "Validator",
     "VfDetector",
     "check_threshold",
+    "detector_rules",
     "partition_of",
     "rejection_reasons",
     "tick_token",
@@ -628,9 +629,11 @@ class SignalsConfig:
         frames_per_s: Frames that a device may send a second of log time; what is over it is `over_rate`.
         bytes_per_s: Bytes that it may send a second.
         burst_s: So many seconds of both may come at once.
+        profiles: What a `profile` command may name, each with the shipped profile whose limits the detectors take
+            then; None: the four shipped ones.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or there is no such shipped profile.
     """
 
     def __new__(
@@ -642,10 +645,14 @@ class SignalsConfig:
         frames_per_s: float = 100.0,
         bytes_per_s: float = 262144.0,
         burst_s: float = 200.0,
+        profiles: dict[str, str] | None = None,
     ) -> SignalsConfig: ...
 
 def check_threshold(argument_json: str) -> str | None:
     """Why the argument of a `threshold` command is refused; None if a detector's limit can be set to it."""
+
+def detector_rules() -> list[str]:
+    """Rules whose limit is a detector's: `check_threshold` speaks of these."""
 
 @final
 class Signals:

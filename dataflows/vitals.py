@@ -67,8 +67,9 @@ def build(settings: Settings, ends: Ends | None = None) -> Dataflow:
     items = op.filter_map_value("passed", checked, as_items)
     refused = op.filter_map_value("refused", checked, as_reject)
 
-    signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings)))
-    verdicts = op.stateful_batch("judge", signals, partial(judge_step, read_rules(settings.flow.rules)))
+    rules = read_rules(settings.flow.rules)
+    signals = op.stateful_batch("signals", items, partial(signals_step, signals_config(settings, rules)))
+    verdicts = op.stateful_batch("judge", signals, partial(judge_step, rules))
     if ends.alerts is not None:
         alerts = op.filter_map_value("transitions", verdicts, as_alert)
         op.output(f"{ends.prefix}alerts", op.map_value("alert", alerts, alert_message), ends.alerts)

@@ -40,7 +40,7 @@ class Role(IntEnum):
 
 
 COMMAND_ROLES = {
-    **dict.fromkeys(("ack", "snooze", "silence", "handover", "note"), Role.CLINICIAN),
+    **dict.fromkeys(("ack", "snooze", "silence", "handover", "remove", "note"), Role.CLINICIAN),
     **dict.fromkeys(("threshold", "profile", "spo2_scale", "context"), Role.CLINICIAN),
     **dict.fromkeys(("waveforms", "admit", "discharge"), Role.CLINICIAN),
     "delivered": Role.ADMIN,

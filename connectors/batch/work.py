@@ -44,8 +44,8 @@ class Result:
 
 def judged(settings: Settings, log: Iterable[Entry]) -> Iterator[Step]:
     """Runs a log through the monitors, as a replay."""
-    flow = settings.flow
-    return run(log, validator(settings), config=signals_config(settings, replay=True), rules=read_rules(flow.rules))
+    rules = read_rules(settings.flow.rules)
+    return run(log, validator(settings), config=signals_config(settings, rules, replay=True), rules=rules)
 
 
 def steps(settings: Settings, plan: Plan, now_ns: int = 0) -> Iterator[Step]:

@@ -24,8 +24,10 @@ from dataflows.alerts.waveforms import KeepWaveforms
 if TYPE_CHECKING:
     from dataflows._native import Command
 
-MAX_KEYS = 64
-"""Idempotency keys that are remembered for each patient. A key that comes again after 64 others acts again."""
+MAX_HEARD = 64
+"""Commands of a kind that are remembered for each patient. One that comes again after 64 others acts again."""
+_OF_SIGNALS = frozenset({"threshold", "profile", "admit", "discharge", "remove"})
+"""Commands that the step `signals` obeys, too."""
 MAX_SILENCE_S = 120.0
 """Longest silence of everything: the audio pause of IEC 60601-1-8 as common monitors keep it."""
 MAX_TECHNICAL_SILENCE_S = 4 * 3600.0
@@ -106,6 +108,12 @@ class Note(_Argument, frozen=True, kw_only=True):
     alert: str | None = None
 
 
+class Remove(_Argument, frozen=True, kw_only=True):
+    """Which device is worn no more."""
+
+    device: str
+
+
 class Delivered(_Argument, frozen=True, kw_only=True):
     """A notification has arrived."""
 
@@ -136,29 +144,54 @@ def _refuse(message: str) -> NoReturn:
 
 
 class Commands(msgspec.Struct, array_like=True):
-    """What a patient's commands have to remember: the keys that acted, oldest first."""
+    """What a patient's commands have to remember, by digests of name and key, oldest first.
 
-    keys: list[bytes] = []
+    Three lists, so that no kind makes the others forget: a patient with many alerts has many deliveries.
+
+    Attributes:
+        answers: What people said and did about alerts; a refused one may come again.
+        limits: Those that the step `signals` obeys, kept or refused. `native/src/signals/heard.rs` remembers the same
+            ones in the same way, so that the two steps always agree on what is a repetition.
+        deliveries: What notification services said.
+    """
+
+    answers: list[bytes] = []
+    limits: list[bytes] = []
+    deliveries: list[bytes] = []
 
     def on_command(self, case: Case, lifecycle: Lifecycle, limits: Limits, command: AnyCommand) -> None:
         """Does what is asked, or not, and puts it on record."""
-        key = hashlib.blake2b(f"{command.name}/{command.idempotency_key}".encode(), digest_size=8).digest()
-        if key in self.keys:
-            case.out.append(_record(case, command, "repeated", ""))
-            return
+        result, reason, at = "done", "", len(case.out)
         handler = _HANDLERS.get(command.name)
-        if handler is None:
-            case.out.append(_record(case, command, "refused", f"there is no command {command.name}"))
-            return
-        at = len(case.out)
-        try:
-            handler(case, lifecycle, limits, command)
-        except (_RefusedError, RuleError, msgspec.MsgspecError) as error:
-            case.out.append(_record(case, command, "refused", str(error)))
-            return
-        self.keys.append(key)
-        del self.keys[:-MAX_KEYS]
-        case.out.insert(at, _record(case, command, "done", ""))
+        if self._repeats(command):
+            result = "repeated"
+        elif handler is None:
+            result, reason = "refused", f"there is no command {command.name}"
+        else:
+            try:
+                handler(case, lifecycle, limits, command)
+            except (_RefusedError, RuleError, msgspec.MsgspecError) as error:
+                result, reason = "refused", str(error)
+        self._remember(command, done=result == "done")
+        case.out.insert(at, _record(case, command, result, reason))
+
+    def _list(self, command: AnyCommand) -> list[bytes]:
+        if command.name in _OF_SIGNALS:
+            return self.limits
+        return self.deliveries if command.name == "delivered" else self.answers
+
+    def _repeats(self, command: AnyCommand) -> bool:
+        return _digest(command) in self._list(command)
+
+    def _remember(self, command: AnyCommand, *, done: bool) -> None:
+        heard, digest = self._list(command), _digest(command)
+        if (done or heard is self.limits) and digest not in heard:
+            heard.append(digest)
+            del heard[:-MAX_HEARD]
+
+
+def _digest(command: AnyCommand) -> bytes:
+    return hashlib.blake2b(f"{command.name}/{command.idempotency_key}".encode(), digest_size=8).digest()
 
 
 def _record(case: Case, command: AnyCommand, result: str, reason: str) -> TableRow:
@@ -244,17 +277,11 @@ def _threshold(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) ->
         _refuse("limits must be finite numbers")
     if rule.bounds is not None or rule.is_score:
         rule.checked_override(override)
-    else:
-        _check_detector(command.argument_json)
+    elif (reason := check_threshold(command.argument_json)) is not None:
+        _refuse(reason)
     limits.change(Change(command.log_ns, command.log_seq, wanted.rule, "", override))
     case.limits_version = limits.now.version
     case.out.append(threshold_row(case, limits, rule, _at(command), command.actor))
-
-
-def _check_detector(argument_json: str) -> None:
-    reason = check_threshold(argument_json)
-    if reason is not None:
-        _refuse(reason)
 
 
 def _profile(case: Case, _: Lifecycle, limits: Limits, command: AnyCommand) -> None:
@@ -300,6 +327,17 @@ def _discharge(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand)
     lifecycle.discharge(case, _at(command), command.actor)
 
 
+def _remove(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
+    device, about = _argument(command, Remove).device, lifecycle.about
+    if not 0 < len(device) <= MAX_CHARS:
+        _refuse(f"`device` must have 1 to {MAX_CHARS} characters")
+    lifecycle.take_off(case, _at(command), device, command.actor)
+    if device in about.placement:
+        placement = {name: site for name, site in about.placement.items() if name != device}
+        lifecycle.about = case.about = msgspec.structs.replace(about, placement=placement)
+        case.out.append(context_row(case, _at(command), command.actor))
+
+
 def _note(case: Case, lifecycle: Lifecycle, _: Limits, command: AnyCommand) -> None:
     wanted = _argument(command, Note)
     if not 0 < len(wanted.text) <= 2000:
@@ -333,6 +371,7 @@ _HANDLERS: dict[str, _Handler] = {
     "waveforms": _waveforms,
     "admit": _admit,
     "discharge": _discharge,
+    "remove": _remove,
     "note": _note,
     "delivered": _delivered,
 }

@@ -5,7 +5,7 @@ before each event. What can happen to one alert is in `episode.py`; here is whic
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -250,11 +250,22 @@ class Lifecycle(msgspec.Struct, array_like=True):
         """The patient has left: everything clears, and nothing is raised until somebody admits the patient again."""
         self.discharged, self.silence, self.responsible = True, None, ""
         self.about = case.about = UNKNOWN
+        self._close(case, at, lambda _: True, "discharged", actor)
+
+    def take_off(self, case: Case, at: Stamp, device: str, actor: str) -> None:
+        """A device is worn no more: what it alone can end clears. Scores of the patient go on without it."""
+        self._close(case, at, lambda one: self._is_of(case, one, device), "removed", actor)
+
+    def _is_of(self, case: Case, one: Episode, device: str, signal: str | None = None) -> bool:
+        rule = one.rule(case.rules)
+        return rule.scope is not Scope.PATIENT and one.last.device == device and signal in (None, one.last.signal)
+
+    def _close(self, case: Case, at: Stamp, which: Callable[[Episode], bool], reason: str, actor: str = "") -> None:
         for place, one in list(self._sorted()):
-            if one.standing:
-                one.clear(case, at, "discharged", actor)
-            elif one.state is State.PENDING:
-                self._lapse(case, place, one, "discharged", at)
+            if one.standing and which(one):
+                one.clear(case, at, reason, actor)
+            elif one.state is State.PENDING and which(one):
+                self._lapse(case, place, one, reason, at)
 
     def _sorted(self) -> Iterator[tuple[str, Episode]]:
         return iter(sorted(self.episodes.items()))

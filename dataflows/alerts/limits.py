@@ -4,6 +4,8 @@ Every change is kept with the log time from which it holds, so that what arrives
 own time. The version of limits is the `log_seq` of the last command that changed them; 0 are the adult defaults.
 """
 
+from functools import cached_property
+
 import msgspec
 
 from dataflows.alerts.rules import Bounds, Override, Rule, RuleSet, merged
@@ -73,12 +75,16 @@ class View(msgspec.Struct, array_like=True):
         return rule.bounds if override is None else merged(rule.bounds, override)
 
 
-class Limits(msgspec.Struct, array_like=True):
+class Limits(msgspec.Struct, array_like=True, dict=True):
     """The limits of a patient, now and before."""
 
     before: View = msgspec.field(default_factory=View)
     changes: list[Change] = []
-    now: View = msgspec.field(default_factory=View)
+
+    @cached_property
+    def now(self) -> View:
+        """What is valid now. It follows from the rest, so no snapshot holds it."""
+        return self.at(self.changes[-1].log_ns if self.changes else 0)
 
     def change(self, change: Change) -> None:
         """Takes a checked command; it holds for everything after it in the log."""

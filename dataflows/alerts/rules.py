@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from importlib import resources
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 import msgspec
 
+from dataflows._native import detector_rules
 from dataflows.alerts.alert import Kind, Priority
 from dataflows.contracts.frames import MODEL_PREFIX
 
@@ -26,6 +27,7 @@ STATUS_BITS = {"lead_off": 1, "motion": 2, "paced": 4}
 MAX_DELAY_S = 24 * 3600.0
 MODEL_SCORE = "model_score"
 """The code of what models say; which model it is, is the device's name."""
+_OF_DETECTORS = frozenset(detector_rules())
 
 
 class RuleError(ValueError):
@@ -183,11 +185,16 @@ class Override(msgspec.Struct, frozen=True, array_like=True):
     severe: float | None = None
 
 
+DetectorProfile = Literal["adult", "copd", "home", "post_op"]
+"""Profiles that the detectors have limits for."""
+
+
 class ProfileSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A profile as it stands in a file."""
 
     text: str
     spo2_scale: Literal[1, 2] = 1
+    detectors: DetectorProfile | None = None
     limits: dict[str, dict[str, float]] = {}
 
 
@@ -199,6 +206,8 @@ class Profile:
     text: str
     spo2_scale: int
     """On which NEWS2 scores SpO2, unless a command chose."""
+    detectors: str
+    """The shipped profile whose limits the detectors take."""
     limits: dict[str, Override]
 
 
@@ -310,6 +319,8 @@ def _rule(file: str, name: str, spec: RuleSpec) -> Rule:
 def _checked_rule(name: str, spec: RuleSpec) -> Rule:
     if not name.replace("_", "").isalnum() or len(name) > 64 or not name.isascii():
         _refuse("a name has up to 64 letters, digits and underscores")
+    if name in _OF_DETECTORS and (spec.code is not None or spec.range is not None):
+        _refuse("its limit is its detector's: it takes neither `code` nor `range`")
     unknown = set(spec.ignore) - STATUS_BITS.keys()
     if unknown:
         _refuse(f"ignore knows {sorted(STATUS_BITS)}, not {sorted(unknown)}")
@@ -386,7 +397,8 @@ def _profile(name: str, spec: ProfileSpec, rules: dict[str, Rule]) -> Profile:
         except (RuleError, msgspec.ValidationError) as error:
             message = f"profile {name}: rule {rule_name}: {error}"
             raise RuleError(message) from error
-    return Profile(name, spec.text, spec.spo2_scale, overrides)
+    detectors = spec.detectors or (name if name in get_args(DetectorProfile) else "adult")
+    return Profile(name, spec.text, spec.spo2_scale, detectors, overrides)
 
 
 def merged(bounds: Bounds, override: Override) -> Bounds:

@@ -34,7 +34,7 @@ from dataflows.contracts.tables import WAVEFORMS
 from dataflows.monitor.rows import StoredRows
 from dataflows.scores.scorers import Scores
 
-_VERSION = 3
+_VERSION = 4
 Verdict = Alert | TableRow
 """What the judge answers with: a transition for people and programs, or a row for the record."""
 Event = Detection | Finding | Command | RecordedCommand | Reading | RecordedReading | Answers | RecordedAnswers

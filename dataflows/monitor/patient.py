@@ -15,8 +15,8 @@ Entry = tuple[bytes, int, int, bytes]
 """Stored subject, log_seq, log_ns, payload; a tick has an empty subject, a hole its beginning as payload, too."""
 
 
-def signals_config(settings: Settings, *, replay: bool = False) -> SignalsConfig:
-    """What outputs depend on beside the log.
+def signals_config(settings: Settings, rules: RuleSet = BUILTIN, *, replay: bool = False) -> SignalsConfig:
+    """What outputs depend on beside the log: settings, and the profiles of the rule set.
 
     In a replay silence says nothing: a recording that ends is no silent device, and log time moves as it likes. So it
     is for files, and for a log whose time is the header `Vitals-Log-Time`.
@@ -30,6 +30,7 @@ def signals_config(settings: Settings, *, replay: bool = False) -> SignalsConfig
         frames_per_s=flow.device_frames_per_s,
         bytes_per_s=flow.device_bytes_per_s,
         burst_s=flow.device_burst_s,
+        profiles={one.name: one.detectors for one in rules.profiles.values()},
     )
 
 

@@ -155,6 +155,73 @@ fn admitting_who_is_there_and_repeating_a_command_change_nothing() {
     assert_eq!(discharged(&["1", "1", "1"]), discharged(&["1"]));
 }
 
+#[test]
+fn a_discharge_with_an_argument_is_none() {
+    let plain = seen(&run(dying(60)));
+    for argument in [r#"{"bed": 4}"#, "[]", "no json"] {
+        let mut entries = dying(60);
+        entries.push(command("discharge", "1", argument, 30));
+        assert_eq!(seen(&run(entries)), plain, "{argument}");
+    }
+}
+
+#[test]
+fn a_device_that_is_taken_off_is_expected_no_more_and_new_when_it_is_heard_again() {
+    let with = |argument: &str| {
+        let mut entries = dying(80);
+        entries.push(command("remove", "1", argument, 40));
+        run(entries)
+    };
+    let found = with(r#"{"device": "monitor"}"#);
+    assert_eq!(of(&found, "spo2_below_85"), [(true, 5), (false, 5), (true, 40)]);
+    let silences = of(&found, "asystole");
+    assert_eq!(silences.iter().map(|one| one.0).collect::<Vec<_>>(), [true, false, true], "{silences:?}");
+    for argument in [r#"{"device": "other"}"#, r#"{"device": "monitor", "why": 1}"#, r#"{"device": 7}"#, "{}", "7"] {
+        assert_eq!(seen(&with(argument)), seen(&run(dying(80))), "{argument}");
+    }
+    let stopped = |remove_s: i64| {
+        let mut entries = dying(20);
+        entries.push(command("remove", "1", r#"{"device": "monitor"}"#, remove_s));
+        entries.push(command("note", "2", "{}", 300));
+        of(&run(entries), "silence").iter().map(|one| one.0).collect::<Vec<_>>()
+    };
+    assert!(stopped(25).is_empty());
+    assert_eq!(stopped(200), [true, true, false, false]);
+}
+
+#[test]
+fn a_device_that_is_silent_for_half_a_day_is_taken_off_by_itself() {
+    const GONE_S: i64 = 12 * 3600;
+    let until = |last_s: i64, back: bool| {
+        let mut entries = dying(80);
+        if back {
+            // One of its two signals comes back: the device is worn.
+            entries
+                .extend((0..40).map(|n| sent(Signal::Numeric, 300 + n, 300 + n as i64 * 1800, false, spo2(84.0, 300))));
+        }
+        entries.push(command("note", "2", "{}", last_s));
+        run(entries)
+    };
+    let ends = |found: &[Detection], rule: &str| of(found, rule).iter().filter(|one| !one.0).count();
+    // The last frame at 80 s, silence of readings 60 s later.
+    let (before, after) = (until(80 + 60 + GONE_S - 1, false), until(80 + 60 + GONE_S, false));
+    assert_eq!((ends(&before, "silence"), ends(&before, "spo2_below_85"), ends(&before, "asystole")), (0, 0, 0));
+    assert_eq!((ends(&after, "silence"), ends(&after, "spo2_below_85"), ends(&after, "asystole")), (2, 1, 1));
+    let worn = until(80 + 60 + GONE_S, true);
+    assert_eq!((of(&worn, "asystole").len(), ends(&worn, "asystole")), (1, 0));
+}
+
+#[test]
+fn a_clock_that_is_still_wrong_is_told_of_the_next_patient_too() {
+    let late = |n: u64| sent(Signal::Numeric, n, n as i64 + 200, false, spo2(96.0, n));
+    let mut entries: Vec<Entry> = (0..120).map(late).collect();
+    let told = |entries: Vec<Entry>| of(&run(entries), "clock_off").iter().map(|one| one.0).collect::<Vec<_>>();
+    assert_eq!(told(entries.clone()), [true]);
+    entries.push(command("discharge", "1", "{}", 250));
+    entries.push(command("admit", "2", "{}", 260));
+    assert_eq!(told(entries), [true, true, true]);
+}
+
 fn seen(found: &[Detection]) -> Vec<(&'static str, bool, i64, i64)> {
     found.iter().map(|one| (one.rule, one.raised, one.onset_ns, one.log_ns)).collect()
 }

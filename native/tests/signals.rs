@@ -10,12 +10,11 @@ use proptest::prelude::*;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const START_NS: i64 = 1_700_000_000 * SECOND_NS;
-const CONFIG: Config = Config {
-    reorder_ns: 2 * SECOND_NS,
-    silence_wave_ns: 10 * SECOND_NS,
-    silence_reading_ns: 20 * SECOND_NS,
-    rate: Rate { frames_per_s: 100.0, bytes_per_s: 262_144.0, burst_s: 200.0 },
-};
+const RATE: Rate = Rate { frames_per_s: 100.0, bytes_per_s: 262_144.0, burst_s: 200.0 };
+
+fn config() -> Config {
+    Config { silence_reading_ns: 20 * SECOND_NS, rate: RATE, ..Config::default() }
+}
 
 /// A lead with a beat every 0.8 s that stops for six seconds each minute.
 fn samples(first: u64, count: u64) -> Vec<u8> {
@@ -167,7 +166,7 @@ fn join(outputs: Vec<Output>) -> Output {
 }
 
 fn run(lists: &[Vec<Item>], restart_after: usize) -> Output {
-    let mut signals = Signals::new(CONFIG);
+    let mut signals = Signals::new(config());
     let mut outputs = Vec::new();
     for (index, list) in lists.iter().enumerate() {
         let mut output = Output::default();
@@ -175,7 +174,7 @@ fn run(lists: &[Vec<Item>], restart_after: usize) -> Output {
         outputs.push(output);
         if index == restart_after {
             let snapshot = signals.snapshot();
-            signals = Signals::restore(&snapshot, CONFIG).expect("a snapshot reads back");
+            signals = Signals::restore(&snapshot, config()).expect("a snapshot reads back");
             assert_eq!(signals.snapshot(), snapshot);
         }
     }
@@ -234,13 +233,13 @@ proptest! {
         at in any::<prop::sample::Index>(),
         value in 1..=255_u8,
     ) {
-        let mut signals = Signals::new(CONFIG);
+        let mut signals = Signals::new(config());
         signals.on_items(&log(&fates, 1000), &mut Output::default());
         let mut snapshot = signals.snapshot();
         let at = at.index(snapshot.len());
         snapshot[at] ^= value;
-        prop_assert!(Signals::restore(&snapshot, CONFIG).is_err());
-        prop_assert!(Signals::restore(&snapshot[..at], CONFIG).is_err());
+        prop_assert!(Signals::restore(&snapshot, config()).is_err());
+        prop_assert!(Signals::restore(&snapshot[..at], config()).is_err());
     }
 }
 
@@ -333,7 +332,7 @@ fn a_device_over_its_budget_is_refused_and_the_refusals_are_the_same_in_a_replay
         items.push(Item::Frame(Arc::new(frame), raw));
     }
     let output = run(std::slice::from_ref(&items), usize::MAX);
-    let within = (CONFIG.rate.frames_per_s * (CONFIG.rate.burst_s + 3.0)) as u64;
+    let within = (RATE.frames_per_s * (RATE.burst_s + 3.0)) as u64;
     assert_eq!(output.counts.stored, within - 1, "the burst and three seconds of the rate");
     assert_eq!(output.counts.rejected, 30_000 - output.counts.stored);
     assert!(output.rejects.iter().all(|reject| reject.reason == Reason::OverRate));

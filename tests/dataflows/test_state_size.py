@@ -192,6 +192,10 @@ def test_what_is_no_score_stays_within_its_budget():
     for number in range(200):
         tell(lambda ns, number=number: ward.reading("weight", 70 + number / 100, ns, number % 8))
         tell(lambda ns, number=number: ward.reading("sbp", 85.0, ns, number, ts_ns=ns - SECOND_NS, stored=True))
+    alert = next(one.alert_id for one in reversed(told) if isinstance(one, Alert))
+    for _ in range(70):
+        ask("note", text="seen")
+        ask("delivered", alert=alert, transition=0, target="ward")
     refused = [one.row[8] for one in told if not isinstance(one, Alert) and one.table == "commands" and one.row[8]]
     assert refused == []
     print(len(judge.snapshot()))

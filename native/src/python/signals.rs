@@ -1,11 +1,13 @@
 //! Binding of `crate::signals`.
 
+use std::collections::BTreeMap;
+
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
-use crate::signals::{self, Config, Event, Rate};
+use crate::signals::{self, Config, Event, Profile, Profiles, Rate};
 
 use super::events::{Answers, Detection, Reading};
 use super::rows::Names;
@@ -19,16 +21,17 @@ pub struct Signals {
 
 /// What is configured for `Signals`. Outputs depend on it, so a replay needs the same.
 #[pyclass(module = "dataflows._native", frozen, skip_from_py_object)]
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct SignalsConfig {
     inner: Config,
 }
 
 #[pymethods]
 impl SignalsConfig {
+    #[allow(clippy::too_many_arguments)] // keywords, each with its default
     #[new]
     #[pyo3(signature = (*, reorder_s = 2.0, silence_wave_s = 10.0, silence_reading_s = 60.0, frames_per_s = 100.0,
-                        bytes_per_s = 262_144.0, burst_s = 200.0))]
+                        bytes_per_s = 262_144.0, burst_s = 200.0, profiles = None))]
     fn new(
         reorder_s: f64,
         silence_wave_s: f64,
@@ -36,6 +39,7 @@ impl SignalsConfig {
         frames_per_s: f64,
         bytes_per_s: f64,
         burst_s: f64,
+        profiles: Option<BTreeMap<String, String>>,
     ) -> PyResult<Self> {
         let ns = |name: &str, value: f64, most: f64| {
             if (0.0..=most).contains(&value) {
@@ -59,9 +63,19 @@ impl SignalsConfig {
             silence_wave_ns: ns("silence_wave_s", silence_wave_s, 86_400.0)?,
             silence_reading_ns: ns("silence_reading_s", silence_reading_s, 86_400.0)?,
             rate,
+            profiles: profiles.map_or_else(|| Ok(Profiles::default()), known_profiles)?,
         };
         Ok(Self { inner })
     }
+}
+
+/// Profiles by name, each with the one whose limits the detectors take.
+fn known_profiles(profiles: BTreeMap<String, String>) -> PyResult<Profiles> {
+    let known = profiles.into_iter().map(|(name, detectors)| match Profile::of(&detectors) {
+        Some(profile) => Ok((name, profile)),
+        None => Err(PyValueError::new_err(format!("detectors have no profile {detectors}"))),
+    });
+    known.collect::<PyResult<Vec<_>>>().map(Profiles::new)
 }
 
 #[pymethods]
@@ -69,7 +83,7 @@ impl Signals {
     #[new]
     #[pyo3(signature = (config = None))]
     fn new(config: Option<&SignalsConfig>) -> Self {
-        Self { inner: signals::Signals::new(config.map_or_else(Config::default, |config| config.inner)) }
+        Self { inner: signals::Signals::new(config.map_or_else(Config::default, |config| config.inner.clone())) }
     }
 
     /// Takes items in log order and returns what they led to.
@@ -92,7 +106,7 @@ impl Signals {
     #[staticmethod]
     #[pyo3(signature = (snapshot, config = None))]
     fn restore(snapshot: &[u8], config: Option<&SignalsConfig>) -> PyResult<Self> {
-        let config = config.map_or_else(Config::default, |config| config.inner);
+        let config = config.map_or_else(Config::default, |config| config.inner.clone());
         let inner = signals::Signals::restore(snapshot, config);
         Ok(Self { inner: inner.map_err(|error| PyValueError::new_err(error.to_string()))? })
     }
@@ -102,6 +116,12 @@ impl Signals {
 #[pyfunction]
 fn check_threshold(argument_json: &str) -> Option<String> {
     signals::check_threshold(argument_json)
+}
+
+/// Rules whose limit is a detector's: a `threshold` command for them is checked by `check_threshold`.
+#[pyfunction]
+fn detector_rules() -> Vec<&'static str> {
+    signals::DETECTOR_RULES.map(|rule| rule.0).to_vec()
 }
 
 /// What one list of items led to. Rows are made when somebody asks for them.
@@ -226,5 +246,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SignalsConfig>()?;
     module.add_class::<Signals>()?;
     module.add_class::<Output>()?;
-    module.add_function(wrap_pyfunction!(check_threshold, module)?)
+    module.add_function(wrap_pyfunction!(check_threshold, module)?)?;
+    module.add_function(wrap_pyfunction!(detector_rules, module)?)
 }

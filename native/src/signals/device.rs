@@ -100,6 +100,11 @@ impl Device {
         }));
     }
 
+    /// Nobody was told yet: a clock that is still off is told anew.
+    pub fn start_anew(&mut self) {
+        self.off = None;
+    }
+
     /// Appends the state.
     pub fn write(&self, writer: &mut Writer) {
         writer.part(self.name.as_bytes()).one(self.boot).one(self.seen_ns).one(self.change as u8);

@@ -1,6 +1,7 @@
 //! A patient's limits: a profile, and what commands changed. Rules that are judged on readings have theirs in the judge.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -10,17 +11,15 @@ use crate::state::{Reader, StateError, Writer};
 use crate::wire::Command;
 
 /// Names of the commands.
-const THRESHOLD: &str = "threshold";
-const PROFILE: &str = "profile";
-/// Idempotency keys that are remembered.
-const MAX_KEYS: usize = 64;
+pub const THRESHOLD: &str = "threshold";
+pub const PROFILE: &str = "profile";
 /// Changes that are remembered one by one, as in the judge; older ones are folded into what was before all of them.
 const MAX_CHANGES: usize = 32;
 /// In a snapshot, in place of a rule: another profile.
 const PROFILE_CHANGED: u8 = u8::MAX;
 
 /// A rule whose limit can be changed: its name, from and to which limit, and whether it has a delay.
-const RULES: [(&str, f64, f64, bool); 14] = [
+pub const DETECTOR_RULES: [(&str, f64, f64, bool); 14] = [
     ("asystole", 2.0, 10.0, false),
     ("pause", 1.5, 10.0, false),
     ("extreme_bradycardia", 20.0, 60.0, false),
@@ -42,7 +41,7 @@ const LONGEST_DELAY_S: f64 = 600.0;
 /// Who the patient is. Another profile leaves alone what was set by name: somebody chose it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-enum Profile {
+pub enum Profile {
     /// General ward.
     #[default]
     Adult = 0,
@@ -58,7 +57,8 @@ impl Profile {
     const ALL: [(&'static str, Self); 4] =
         [("adult", Self::Adult), ("copd", Self::Copd), ("home", Self::Home), ("post_op", Self::PostOp)];
 
-    fn of(name: &str) -> Option<Self> {
+    /// One of the four by its name.
+    pub fn of(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, profile)| *profile)
     }
 
@@ -79,6 +79,27 @@ impl Profile {
             ),
             Self::PostOp => (rhythm, SpO2Limits { low: limit(90.0, 15.0), ..spo2 }),
         }
+    }
+}
+
+/// The profiles that a `profile` command may name, and whose limits the detectors take then. A deployment has its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profiles(Arc<[(String, Profile)]>);
+
+impl Profiles {
+    /// These and no others.
+    pub fn new(known: impl IntoIterator<Item = (String, Profile)>) -> Self {
+        Self(known.into_iter().collect())
+    }
+
+    fn of(&self, name: &str) -> Option<Profile> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, profile)| *profile)
+    }
+}
+
+impl Default for Profiles {
+    fn default() -> Self {
+        Self::new(Profile::ALL.map(|(name, profile)| (name.to_owned(), profile)))
     }
 }
 
@@ -157,18 +178,17 @@ pub struct Limits {
     before: View,
     /// Changes and the log times from which they hold, oldest first.
     changes: VecDeque<(i64, Asked)>,
-    keys: VecDeque<u32>,
 }
 
 impl Limits {
-    /// Does what a command asks. False where it is none of ours, repeats another, or cannot be kept.
-    pub fn apply(&mut self, command: &Command) -> bool {
+    /// Does what a command asks. False where it is none of ours or cannot be kept.
+    pub fn apply(&mut self, command: &Command, profiles: &Profiles) -> bool {
         let asked = match command.name.as_str() {
             THRESHOLD => parse_threshold(&command.argument_json).ok().map(Asked::Limit),
-            PROFILE => parse_profile(&command.argument_json).map(Asked::Profile),
+            PROFILE => parse_profile(&command.argument_json, profiles).map(Asked::Profile),
             _ => None,
         };
-        let Some(asked) = asked.filter(|_| self.is_new(command)) else { return false };
+        let Some(asked) = asked else { return false };
         if self.changes.len() == MAX_CHANGES
             && let Some((_, oldest)) = self.changes.pop_front()
         {
@@ -177,19 +197,6 @@ impl Limits {
         self.changes.push_back((command.log_ns, asked));
         self.version = command.log_seq;
         self.now = self.at(i64::MAX);
-        true
-    }
-
-    /// Whether the command's key comes for the first time; it is remembered then.
-    pub fn is_new(&mut self, command: &Command) -> bool {
-        let key = crc32fast::hash(format!("{}/{}", command.name, command.idempotency_key).as_bytes());
-        if self.keys.contains(&key) {
-            return false;
-        }
-        if self.keys.len() == MAX_KEYS {
-            self.keys.pop_front();
-        }
-        self.keys.push_back(key);
         true
     }
 
@@ -219,10 +226,6 @@ impl Limits {
                 Asked::Limit(wanted) => wanted.write(writer),
             };
         }
-        writer.one(self.keys.len() as u8);
-        for key in &self.keys {
-            writer.one(*key);
-        }
     }
 
     /// Reads the state back.
@@ -240,9 +243,6 @@ impl Limits {
                 rule => Asked::Limit(Override::read(rule, reader)?),
             };
             limits.changes.push_back((since_ns, asked));
-        }
-        for _ in 0..reader.one::<u8>()? {
-            limits.keys.push_back(reader.one()?);
         }
         limits.now = limits.at(i64::MAX);
         Ok(limits)
@@ -266,7 +266,7 @@ fn parse_threshold(argument_json: &str) -> Result<Override, String> {
         return Err(format!("{name} is no part of a threshold: rule, limit, clear, delay_s"));
     }
     let name = fields.get("rule").and_then(Value::as_str).ok_or("rule is missing")?;
-    let rule = RULES.iter().position(|known| known.0 == name);
+    let rule = DETECTOR_RULES.iter().position(|known| known.0 == name);
     let rule = rule.ok_or_else(|| format!("no detector has a limit for {name}"))? as u8;
     if number("clear")?.is_some() {
         return Err(format!("{name} clears by a margin of its detector, which cannot be changed"));
@@ -277,7 +277,7 @@ fn parse_threshold(argument_json: &str) -> Result<Override, String> {
 }
 
 fn check(wanted: &Override) -> Result<(), String> {
-    let (name, from, to, delayed) = *RULES.get(usize::from(wanted.rule)).ok_or("unknown rule")?;
+    let (name, from, to, delayed) = *DETECTOR_RULES.get(usize::from(wanted.rule)).ok_or("unknown rule")?;
     if !(from..=to).contains(&wanted.limit) {
         return Err(format!("limit of {name} must be between {from} and {to}, not {}", wanted.limit));
     }
@@ -290,10 +290,10 @@ fn check(wanted: &Override) -> Result<(), String> {
     }
 }
 
-fn parse_profile(argument_json: &str) -> Option<Profile> {
+fn parse_profile(argument_json: &str, profiles: &Profiles) -> Option<Profile> {
     let fields: Value = serde_json::from_str(argument_json).ok()?;
     let fields = fields.as_object().filter(|fields| fields.len() == 1)?;
-    Profile::of(fields.get("profile")?.as_str()?)
+    profiles.of(fields.get("profile")?.as_str()?)
 }
 
 fn set(wanted: &Override, rhythm: &mut RhythmLimits, spo2: &mut SpO2Limits) {
@@ -302,7 +302,7 @@ fn set(wanted: &Override, rhythm: &mut RhythmLimits, spo2: &mut SpO2Limits) {
         let delay_s = wanted.delay_s.unwrap_or_else(|| now.map_or(usual_s, |limit| limit.delay_s));
         Some(Limit { limit_pct: value, delay_s })
     };
-    match RULES[usize::from(wanted.rule)].0 {
+    match DETECTOR_RULES[usize::from(wanted.rule)].0 {
         "asystole" => rhythm.asystole_s = value,
         "pause" => rhythm.pause_s = value,
         "extreme_bradycardia" => rhythm.extreme_bradycardia_bpm = value,
@@ -333,21 +333,35 @@ mod tests {
         Command { name, actor, idempotency_key: key.into(), argument_json: argument_json.into(), log_seq, log_ns: 0 }
     }
 
+    fn apply(limits: &mut Limits, command: &Command) -> bool {
+        limits.apply(command, &Profiles::default())
+    }
+
+    #[test]
+    fn a_deployments_own_profile_takes_the_limits_that_it_names() {
+        let profiles = Profiles::new([("cardiac".to_owned(), Profile::Home), ("adult".to_owned(), Profile::PostOp)]);
+        let mut limits = Limits::default();
+        for (name, expected) in [("cardiac", Some(Profile::Home)), ("adult", Some(Profile::PostOp)), ("copd", None)] {
+            let argument = format!(r#"{{"profile": "{name}"}}"#);
+            assert_eq!(limits.apply(&command("profile", name, &argument, 3), &profiles), expected.is_some(), "{name}");
+            if let Some(profile) = expected {
+                assert_eq!((limits.now.rhythm, limits.now.spo2), profile.limits(), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn a_limit_that_was_set_by_name_outlives_a_profile() {
         let mut limits = Limits::default();
-        assert!(limits.apply(&command("threshold", "1", r#"{"rule": "tachycardia", "limit": 135}"#, 7)));
-        assert!(limits.apply(&command("profile", "2", r#"{"profile": "copd"}"#, 9)));
+        assert!(apply(&mut limits, &command("threshold", "1", r#"{"rule": "tachycardia", "limit": 135}"#, 7)));
+        assert!(apply(&mut limits, &command("profile", "2", r#"{"profile": "copd"}"#, 9)));
         assert_eq!((limits.now.rhythm.high_bpm, limits.version), (135.0, 9));
         assert_eq!(limits.now.spo2, SpO2Limits::copd());
-        assert!(!limits.apply(&command("profile", "2", r#"{"profile": "adult"}"#, 11)), "the same key");
-        assert!(!limits.apply(&command("acknowledge", "3", "{}", 12)));
-        assert!(limits.apply(&command(
-            "threshold",
-            "4",
-            r#"{"rule": "spo2_below_90", "limit": 86, "delay_s": 45}"#,
-            13
-        )));
+        assert!(!apply(&mut limits, &command("acknowledge", "3", "{}", 12)));
+        assert!(apply(
+            &mut limits,
+            &command("threshold", "4", r#"{"rule": "spo2_below_90", "limit": 86, "delay_s": 45}"#, 13)
+        ));
         assert_eq!(limits.now.spo2.low, Some(Limit { limit_pct: 86.0, delay_s: 45.0 }));
         let mut writer = Writer::new(*b"TEST", 1);
         limits.write(&mut writer);
@@ -363,7 +377,7 @@ mod tests {
             let argument = format!(r#"{{"rule": "tachycardia", "limit": {}}}"#, 100 + number);
             let mut asked = command("threshold", &number.to_string(), &argument, number);
             asked.log_ns = 10 * number as i64;
-            assert!(limits.apply(&asked));
+            assert!(apply(&mut limits, &asked));
         }
         let remembered: Vec<f64> = [0, 89, 90, 99, 100, 399, 400, 9000].map(|ns| rate(&limits, ns)).into();
         assert_eq!(remembered, [108.0, 108.0, 109.0, 109.0, 110.0, 139.0, 140.0, 140.0]);
@@ -394,18 +408,18 @@ mod tests {
             let refused = check_threshold(argument).unwrap_or_default();
             assert!(refused.contains(why), "{argument}: {refused}");
             let mut limits = Limits::default();
-            assert!(!limits.apply(&command("threshold", "1", argument, 5)));
+            assert!(!apply(&mut limits, &command("threshold", "1", argument, 5)));
             assert_eq!(limits, Limits::default());
         }
         assert_eq!(check_threshold(r#"{"rule": "spo2_no_data", "limit": 60, "clear": null}"#), None);
-        for (name, from, to, delayed) in RULES {
+        for (name, from, to, delayed) in DETECTOR_RULES {
             for limit in [from, to] {
                 let mut limits = Limits::default();
                 let argument = format!(
                     r#"{{"rule": "{name}", "limit": {limit}{}}}"#,
                     if delayed { r#", "delay_s": 0"# } else { "" }
                 );
-                assert!(limits.apply(&command("threshold", "1", &argument, 5)), "{argument}");
+                assert!(apply(&mut limits, &command("threshold", "1", &argument, 5)), "{argument}");
                 assert!(limits.now.rhythm.checked().is_ok() && limits.now.spo2.check().is_ok(), "{argument}");
                 assert_ne!(limits.version, 0);
             }

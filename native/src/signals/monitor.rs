@@ -3,24 +3,27 @@
 use std::sync::Arc;
 
 use crate::state::{Reader, StateError, Writer};
-use crate::wire::{Command, Frame, Item, RawMessage, Reason, Reject, SignalKind, is_model};
+use crate::wire::{Frame, Item, RawMessage, Reason, Reject, SignalKind, is_model};
 
 use super::budget::{Budget, Rate};
 use super::channel::Channel;
 use super::confirm::Confirm;
 use super::device::Device;
 use super::evidence::Evidence;
+use super::heard::Heard;
 use super::hole::Hole;
 use super::ledger::Ledger;
-use super::limits::Limits;
+use super::limits::{Limits, Profiles};
 use super::order::Verdict;
 use super::output::{ClockRow, Detection, Event, Output};
 use super::past::Past;
 use super::rows::{list_late, store};
 use super::silence::Standing;
 
+mod commands;
+
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 8;
+const VERSION: u16 = 9;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
@@ -28,13 +31,8 @@ const MAX_CHANNELS: usize = 32;
 const MAX_DEVICES: usize = 16;
 /// A patient's devices together may send so many times what one may: inventing names gives no new budget.
 const DEVICES_OF_A_PATIENT: f64 = 4.0;
-/// The command after which nothing is expected of the patient's devices any more.
-const DISCHARGE: &str = "discharge";
-/// The command with which everything starts anew.
-const ADMIT: &str = "admit";
-
 /// What is configured for the step. Outputs depend on it, so a replay needs the same.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// How long, in log time, a missing frame is waited for.
     pub reorder_ns: i64,
@@ -44,6 +42,8 @@ pub struct Config {
     pub silence_reading_ns: i64,
     /// What a device may send.
     pub rate: Rate,
+    /// What a `profile` command may name.
+    pub profiles: Profiles,
 }
 
 impl Default for Config {
@@ -53,6 +53,7 @@ impl Default for Config {
             silence_wave_ns: 10_000_000_000,
             silence_reading_ns: 60_000_000_000,
             rate: Rate { frames_per_s: 100.0, bytes_per_s: 262_144.0, burst_s: 200.0 },
+            profiles: Profiles::default(),
         }
     }
 }
@@ -64,6 +65,8 @@ enum Due {
     Order(usize),
     /// Silence of this channel.
     Silence(usize),
+    /// The end of waiting for this device.
+    Gone(usize),
     /// An upload.
     Past,
     /// A finding that waits for a witness.
@@ -89,6 +92,8 @@ pub struct Signals {
     confirm: Confirm,
     /// What the patient is watched for.
     limits: Arc<Limits>,
+    /// Commands that changed something.
+    heard: Heard,
     /// What became of the frames.
     ledger: Ledger,
     /// The patient has left, and nobody was admitted since.
@@ -108,6 +113,7 @@ impl Signals {
             past: Past::default(),
             confirm: Confirm::default(),
             limits: Arc::default(),
+            heard: Heard::default(),
             ledger: Ledger::default(),
             discharged: false,
         }
@@ -168,6 +174,7 @@ impl Signals {
                     let standing = self.channels[index].silence.raise();
                     self.silence(index, standing, true, limit_ns, (log_seq, deadline_ns), out);
                 }
+                Due::Gone(index) => self.give_up(index, (log_seq, deadline_ns), out),
                 Due::Past => self.past.fire((deadline_ns, log_seq), out),
                 Due::Ledger => self.ledger.tell(deadline_ns, &mut out.ledger),
                 Due::Hole => out.events.extend(self.hole.take().map(|hole| hole.over(deadline_ns))),
@@ -184,11 +191,15 @@ impl Signals {
             let deadline = channel.silence.deadline(self.silence_ns(channel))?;
             Some((deadline.0, deadline.1, Due::Silence(index)))
         });
+        let gone = (0..self.devices.len()).filter_map(|index| {
+            let (deadline_ns, log_seq) = self.gone(&self.devices[index].name)?;
+            Some((deadline_ns, log_seq, Due::Gone(index)))
+        });
         let hole = self.hole.map(|hole| (hole.deadline_ns(), hole.log_seq, Due::Hole));
         let past = self.past.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Past));
         let finding = self.confirm.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Finding));
         let ledger = self.ledger.deadline().map(|(deadline_ns, log_seq)| (deadline_ns, log_seq, Due::Ledger));
-        let all = orders.chain(silences).chain(past).chain(finding).chain(hole).chain(ledger);
+        let all = orders.chain(silences).chain(gone).chain(past).chain(finding).chain(hole).chain(ledger);
         all.min().filter(|(deadline_ns, _, _)| *deadline_ns <= self.log_ns)
     }
 
@@ -234,43 +245,6 @@ impl Signals {
             log_seq,
             log_ns,
         }));
-    }
-
-    fn on_command(&mut self, command: &Command, out: &mut Output) {
-        let place = (command.log_seq, command.log_ns);
-        // First, so that what ends by it ends as discharged, and nothing that waited is told on the way out.
-        out.events.push(Event::Command(command.clone()));
-        let leaves = match command.name.as_str() {
-            DISCHARGE => Some(true),
-            ADMIT => Some(false),
-            _ => None,
-        };
-        if let Some(leaves) = leaves {
-            if Arc::make_mut(&mut self.limits).is_new(command) {
-                self.start_anew(leaves, place, out);
-            }
-        } else if Arc::make_mut(&mut self.limits).apply(command) {
-            for channel in &mut self.channels {
-                channel.set_limits(self.limits.clone(), place, out);
-            }
-            self.past.set_limits(&self.limits);
-        }
-    }
-
-    /// Somebody leaves, or comes: nothing that was found or learnt of who was there before goes on. Whatever is still
-    /// wrong is found again, and told to whoever the patient belongs to by then. Admitting who is there changes nothing.
-    fn start_anew(&mut self, leaves: bool, place: (u64, i64), out: &mut Output) {
-        if !leaves && !self.discharged {
-            return;
-        }
-        self.discharged = leaves;
-        self.confirm = Confirm::default();
-        for index in 0..self.channels.len() {
-            if let Some(standing) = self.channels[index].silence.disarm() {
-                self.silence(index, standing, false, 0, place, out);
-            }
-            self.channels[index].start_anew(place, out);
-        }
     }
 
     fn on_frame(&mut self, frame: &Arc<Frame>, raw: &RawMessage, out: &mut Output) {
@@ -425,6 +399,7 @@ impl Signals {
         self.past.write(&mut writer);
         self.confirm.write(&mut writer);
         self.limits.write(&mut writer);
+        self.heard.write(&mut writer);
         self.ledger.write(&mut writer);
         writer.one(u8::from(self.discharged));
         writer.finish()
@@ -453,6 +428,7 @@ impl Signals {
             channel.limits = signals.limits.clone();
         }
         signals.past.set_limits(&signals.limits);
+        signals.heard = Heard::read(&mut reader)?;
         signals.ledger = Ledger::read(&mut reader)?;
         signals.discharged = reader.one::<u8>()? != 0;
         reader.finish()?;

@@ -102,6 +102,7 @@ class Ward(RuleBasedStateMachine):
                 ("threshold", {"rule": "news2_medium", "limit": 3}), ("spo2_scale", {"scale": 1}),
                 ("spo2_scale", {"scale": 2, "reason": "blood gas"}),
                 ("profile", {"profile": "post_op"}), ("admit", {}), ("note", {"text": "x"}), ("threshold", {}),
+                ("remove", {"device": "a"}),
             ]
         ),
         key=st.sampled_from(["", "", "", "k1", "k2"]), step_s=STEPS_S,
