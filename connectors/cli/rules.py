@@ -11,12 +11,13 @@ from rich.table import Table
 
 from connectors.cli.console import console, say
 from connectors.devices.numerics import read_numerics
+from connectors.devices.recording import RecordingError
 from connectors.rules import read_rules
+from dataflows._native import Messages, Reading, Signals, SignalsConfig, Validator
 from dataflows.alerts.alert import Alert
 from dataflows.alerts.commands import RecordedCommand
-from dataflows.alerts.finding import RecordedReading
 from dataflows.alerts.rules import Rule, RuleError, RuleSet
-from dataflows.contracts import vitals_pb2 as pb
+from dataflows.contracts.frames import NumericFramer, Origin, subject_of
 from dataflows.contracts.tables import TABLES
 from dataflows.monitor.judge import Judge, Verdict
 
@@ -64,8 +65,8 @@ def try_on(
 ) -> None:
     """Run the rules of a file on a recorded or synthetic series, and print when they would fire.
 
-    Times are seconds of the series. `not told` says what was over before its delay. What detectors and scores find is
-    not part of it; `vitals batch` runs everything.
+    Times are seconds of the series; it goes on for two hours after its last reading, so that delays end. `not told`
+    says what was over before its delay. What detectors and scores find is not part of it; `vitals batch` runs all.
     """
     rules = read_rules([file])
     own = rules.rules.keys() if everything else _names(file, rules)
@@ -93,7 +94,7 @@ def fired(rules: RuleSet, series: Path, profile: str = "adult") -> Iterator[dict
     """Yields what a rule set says of a series: transitions, and conditions that were too short.
 
     Raises:
-        RecordingError: The series cannot be read.
+        RecordingError: The series cannot be read, or the flow would reject some of it.
         RuleError: There is no such profile.
     """
     if profile not in rules.profiles:
@@ -104,27 +105,31 @@ def fired(rules: RuleSet, series: Path, profile: str = "adult") -> Iterator[dict
     asked = RecordedCommand(
         name="profile", actor="test", idempotency_key="1", log_ns=0, log_seq=1, argument_json=argument
     )
-    said = judge.on_events("main", "series", [asked], 0)
-    reading = None
-    for reading in _readings(series):
-        said += judge.on_events("main", "series", [reading], reading.log_ns)
-    if reading is not None:
-        said += judge.on_events("main", "series", [], reading.log_ns + round(_AFTER_S * _SECOND_NS))
+    said, at_ns = judge.on_events("main", "series", [asked], 0), 0
+    for at_ns, readings in _readings(series):
+        said += judge.on_events("main", "series", readings, at_ns)
+    said += judge.on_events("main", "series", [], at_ns + round(_AFTER_S * _SECOND_NS))
     for one in said:
         if (line := _line(rules, one)) is not None:
             yield line
 
 
-def _readings(series: Path) -> Iterator[RecordedReading]:
+def _readings(series: Path) -> Iterator[tuple[int, list[Reading]]]:
+    """Log time and readings of each row, as the flow takes them: what no device can say is no reading here either."""
     track = read_numerics(series).numerics
     assert track is not None  # noqa: S101  (a table of numerics has a numeric track)
+    framer, signals = NumericFramer(Origin("series", "recorded")), Signals(SignalsConfig(silence_reading_s=0))
+    validator = Validator(max_ahead_s=1e9, keep_waves_h=1e6, keep_rows_h=1e6)
     for number, (time_s, readings) in enumerate(zip(track.times_s, track.readings, strict=True), 2):
-        for one in readings:
-            at_ns = round(time_s * _SECOND_NS)
-            code = pb.Code.Name(one.code).removeprefix("CODE_").lower()
-            yield RecordedReading(
-                code=code, value=one.value, ts_ns=at_ns, log_ns=at_ns, log_seq=number, status=one.status
-            )
+        at_ns = round(time_s * _SECOND_NS)
+        frame = framer.frame(readings, at_ns)
+        subject = subject_of(frame).replace("vitals.v1.", "vp.0.").encode()
+        message = Messages.build([(subject, number, at_ns, frame.SerializeToString())])
+        items, rejects = validator.check("main/series", message)
+        for reject in rejects:
+            text = f"{series}: at {time_s:g} s: the flow would reject this as {reject.reason}: {reject.detail}"
+            raise RecordingError(text)
+        yield at_ns, [one for one in signals.on_items(items).events if isinstance(one, Reading)]
 
 
 def _line(rules: RuleSet, said: Verdict) -> dict[str, Any] | None:

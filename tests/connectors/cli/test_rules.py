@@ -62,6 +62,18 @@ def test_a_rule_is_tried_on_a_synthetic_series_and_says_what_was_too_short(vital
     assert out.splitlines()[-1] == "1 alerts"
 
 
+def test_what_the_flow_would_not_take_as_a_reading_is_none_here(vitals, tmp_path):
+    path, series = tmp_path / "mine.toml", tmp_path / "series.csv"
+    path.write_text(MINE)
+    series.write_text("time_s,spo2\n" + "".join(f"{second},{(0, 127)[second % 2]}\n" for second in range(20)))
+    code, out, _ = vitals("rules", "test", path, series)
+    assert (code, out.strip()) == (0, "no rule of this file fires")  # an oximeter without a finger
+    series.write_text("time_s,spo2\n0,95\n2.5,-5\n")
+    code, out, err = vitals("rules", "test", path, series)
+    assert (code, out) == (1, "")
+    assert "series.csv: at 2.5 s: the flow would reject this as impossible_value" in err
+
+
 def test_a_profile_that_is_not_there_is_named(vitals, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(MINE)
