@@ -1,19 +1,23 @@
 """`vitals export`: a patient's record as files."""
 
+import asyncio
+import getpass
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from connectors.cli.console import CliError, load_settings, say
+from connectors.cli.console import CliError, errors, load_settings, nats_client, say
 from connectors.cli.ledger import moment_ns
 from connectors.export.record import from_lake, from_questdb
 from connectors.export.report import html
 from connectors.export.tables import write_tables
 from connectors.export.wfdb_files import write_wfdb
+from connectors.identity.audit import AuditEvent, write_audit
 from connectors.questdb.reads import QuestDBReader
 from dataflows.contracts.frames import DEFAULT_TENANT
+from dataflows.settings import Settings
 
 FORMS = ("wfdb", "csv", "parquet", "report")
 _DAY_NS = 86_400_000_000_000
@@ -35,7 +39,7 @@ def export(
 ) -> None:
     """Write a patient's record: WFDB with our annotations, CSV, Parquet, an HTML report that prints well.
 
-    Samples are the counts that the device sent, to the bit. docs/export.md.
+    Samples are the counts that the device sent, to the bit. That it was taken is in AUDIT. docs/export.md.
     """
     wanted = [form.strip() for form in forms.split(",") if form.strip()]
     if unknown := sorted(set(wanted) - set(FORMS)):
@@ -43,14 +47,17 @@ def export(
         raise CliError(message)
     to_ns = moment_ns(until) if until else time.time_ns()
     span_ns = (moment_ns(since) if since else to_ns - _DAY_NS, to_ns)
-    who = (tenant, patient)
+    who, settings = (tenant, patient), load_settings()
     if lake is not None:
         record = from_lake(lake, who, span_ns)
     else:
-        record = from_questdb(QuestDBReader(load_settings().questdb), who, span_ns)
+        record = from_questdb(QuestDBReader(settings.questdb), who, span_ns)
     if record.empty:
         message = f"there is nothing of {tenant}/{patient} in this span"
         raise CliError(message)
+    actor, detail = f"local:{getpass.getuser()}", f"export {' '.join(wanted)}"
+    event = AuditEvent(what="read", actor=actor, tenant=tenant, patient=patient, detail=detail)
+    asyncio.run(_note(settings, event))
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for form in wanted:
@@ -62,3 +69,12 @@ def export(
         else:
             written += write_tables(record, out, form)
     say(f"written: {', '.join(str(path) for path in written)}")
+
+
+async def _note(settings: Settings, event: AuditEvent) -> None:
+    """Notes it in AUDIT; where that cannot be, says so: a copy of the lake is read far from any server."""
+    try:
+        async with nats_client(settings, "vitals export") as client:
+            await write_audit(client, settings, event)
+    except CliError as error:
+        errors.print(f"vitals: this export is not in AUDIT: {error}", style="yellow", markup=False, soft_wrap=True)
