@@ -1,6 +1,7 @@
 """A model's identity, as the server enforces it: it reads the log and speaks under its own name alone."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -8,7 +9,7 @@ from connectors.identity.claims import credentials_file
 from connectors.identity.devices import authority_of
 from connectors.identity.files import write_secret
 from connectors.jetstream import JetStreamSink, OutMessage
-from connectors.jetstream.connection import native_options
+from connectors.jetstream.connection import connect, native_options
 from connectors.jetstream.source import open_puller
 from dataflows._native import JetStreamError, Publisher
 from tests.waiting import until
@@ -52,3 +53,35 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
             Publisher(native_options(nats, "model")).publish_all([(subject, [], b"x")])
         # The server writes its log after it has refused.
         until(lambda subject=subject: f'Publish Violation - Subject "{subject}"' in locked.server_log)
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_what_a_consumer_delivers_is_nobodys_alert(locked, tmp_path, listening):
+    """Who makes a consumer names where the server delivers; it does so while somebody listens there."""
+    issued = authority_of(locked.settings).issue_service("model", "risk", {"device": "model-risk"}, days=1)
+    file, name = tmp_path / "model-risk.creds", f"forged-{listening}"
+    write_secret(file, credentials_file(issued.token, issued.seed))
+    config = {
+        "durable_name": name, "ack_policy": "none", "deliver_policy": "all",
+        "deliver_subject": f"alerts.v1.main.{name}.asystole", "filter_subject": f"vp.*.main.{name}.model-risk.numeric",
+    }  # fmt: skip
+
+    async def run():
+        model = await connect(locked.settings.nats.model_copy(update={"credentials": file}), "model")
+        async with locked.pipeline() as client:
+            heard = await client.subscribe(config["deliver_subject"]) if listening else None
+            await client.flush()
+            await model.jetstream().publish(f"vitals.v1.main.{name}.model-risk.numeric", b'{"alert_id": "forged"}')
+            subject = f"$JS.API.CONSUMER.CREATE.VITALS.{name}.{config['filter_subject']}"
+            body = json.dumps({"stream_name": "VITALS", "config": config}).encode()
+            answer = json.loads((await model.request(subject, body, timeout=5)).data)
+            assert "error" not in answer
+            if heard is not None:
+                await heard.next_msg(timeout=10)
+            await asyncio.sleep(1.0)
+            info = await client.jetstream().stream_info("ALERTS", subjects_filter=f"alerts.v1.main.{name}.>")
+            assert not info.state.subjects
+            await client.jetstream().delete_consumer("VITALS", name)
+        await model.close()
+
+    asyncio.run(run())
