@@ -230,7 +230,8 @@ class Public:
             if len(self._open) >= _CALLS_WITHOUT_KEY:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
-                oldest.reschedule(asyncio.get_running_loop().time())
+                if not oldest.expired():  # one that ends by itself at this moment cannot be told again
+                    oldest.reschedule(asyncio.get_running_loop().time())
             try:
                 async with asyncio.timeout(_CALL_WITHOUT_KEY_S) as limit:
                     self._open[limit] = None
