@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from connectors.cli.console import CliError, console, load_settings, nats_client, say
@@ -26,6 +27,8 @@ from dataflows.contracts.frames import DEFAULT_TENANT, Origin
 devices_app = typer.Typer(no_args_is_help=True, help="Enrol, revoke, rotate, list and check devices.")
 
 _T = TypeVar("_T")
+_WIDTH = 320
+"""Characters of the longest line of the list."""
 Patient = Annotated[str, typer.Argument(help="Pseudonym of the patient.")]
 Device = Annotated[str, typer.Argument(help="Name of the device.")]
 Tenant = Annotated[str, typer.Option(help="Organisation.")]
@@ -160,7 +163,8 @@ def list_devices(
             credential.tenant, credential.patient, credential.device, credential.by, credential.state(now),
             _day(credential.issued_s), _day(credential.expires_s), credential.id,
         )  # fmt: skip
-    console.print(table)
+    # An id that is cut cannot be given to `revoke --id`.
+    Console(highlight=False, width=max(console.width, _WIDTH)).print(table)
 
 
 @devices_app.command()

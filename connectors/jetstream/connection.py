@@ -15,6 +15,8 @@ from dataflows._native import NatsOptions
 from dataflows.settings import NatsSettings
 
 logger = logging.getLogger(__name__)
+# nats-py answers asyncio in a way that means nothing with TLS: a warning at the end of every connection, about nothing.
+logging.getLogger("asyncio").addFilter(lambda record: "eof_received() has no effect" not in record.msg)
 
 
 def native_options(settings: NatsSettings, name: str) -> NatsOptions:

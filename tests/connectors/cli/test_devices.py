@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from connectors.cli.console import console
 from connectors.jetstream.connection import connect
 from connectors.jetstream.history import bounds, messages
 from connectors.local.ports import free_ports
@@ -34,7 +35,8 @@ def stack(monkeypatch, tmp_path):
     return start
 
 
-def test_enrol_list_rotate_revoke(vitals, stack, tmp_path):
+def test_enrol_list_rotate_revoke(vitals, stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "width", 80)
     with stack("true"):
         assert vitals("devices", "list") == (0, "no device is enrolled\n", "")
         code, out, err = vitals("devices", "enrol", "p0042", "patch7")
@@ -54,6 +56,7 @@ def test_enrol_list_rotate_revoke(vitals, stack, tmp_path):
             ["main", "p0042", "patch7", "mqtt", "valid"],
             ["main", "p0042", "patch7", "nats", "valid"],
         ]
+        assert max(len(line.split()[-1]) for line in listed.splitlines()) == 56  # ids whole, also where lines are short
         before = file.read_text()
         assert vitals("devices", "rotate", "p0042", "patch7")[0] == 0
         assert file.read_text() != before
