@@ -16,6 +16,9 @@ Series = npt.NDArray[np.float64]
 # Oximeter 3 was not recorded. The header's last columns are shifted: see the data set's own notes.
 UW_OXIMETERS = {"SpO2 1": "3900P", "SpO2 2": "N-600X (a)", "SpO2 4": "N-600X (b)", "SpO2 5": "Radical-7"}
 
+LONGEST_S = 100 * 86_400
+"""A longer table has a wrong time in it, and its grid would not fit into memory."""
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -98,10 +101,10 @@ def grid(pairs: list[tuple[str, str]]) -> tuple[float, Series]:
     if not 0.1 <= fs_hz <= 10:
         message = f"{fs_hz:.3g} readings a second; 0.1 to 10 can be scored"
         raise UnreadableError(message)
-    places = np.round((times - times.min()) * fs_hz).astype(np.int64)
-    if places[-1] > 100 * 86_400 * fs_hz:
-        message = "spans more than 100 days"
+    if np.ptp(times) > LONGEST_S:
+        message = f"spans more than {LONGEST_S // 86_400} days"
         raise UnreadableError(message)
+    places = np.round((times - times.min()) * fs_hz).astype(np.int64)
     series = np.full(int(places.max()) + 1, np.nan)
     series[places[::-1]] = values[::-1]  # of two readings in one place the first counts
     return fs_hz, series

@@ -28,6 +28,8 @@ def test_the_document_has_its_shape_and_a_bad_file_loses_no_other(tmp_path: Path
     csv(folder / "gap.csv", at, gap)
     csv(folder / "rows_missing.csv", at[~np.isnan(gap)], gap[~np.isnan(gap)])
     csv(folder / "none.csv", at, np.full(3600, 127.0))
+    wrong = np.where(at == 50, 1e13, at)
+    csv(folder / "a_wrong_time.csv", wrong, dips)
     (folder / "empty.csv").write_text("")
     (folder / "other.csv").write_text("t,spo2\nnoon,96\n")
     (folder / "bytes.csv").write_bytes(b"t,spo2\n0,\x00\xff\n1,96\n2,96\n")

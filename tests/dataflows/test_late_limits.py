@@ -132,3 +132,18 @@ def test_what_comes_late_is_found_as_it_would_have_been_live(commands):
         # A command comes with a frame's delay to what is judged live.
         onset_ns = max(alert.onset_ns, START_NS + FIRST_LATE_S * SECOND_NS)
         assert abs(row["ts"] - onset_ns) < 1.5 * SECOND_NS
+
+
+def test_a_late_finding_keeps_its_identity_where_the_device_clock_is_corrected():
+    # Three minutes ahead, which the first live frame proves; the limit is passed until the upload ends.
+    ahead_ns, entries = 180 * SECOND_NS, []
+    for number, (subject, _, log_ns, body) in enumerate(log([], 5, 80.0, upload=True), 1):
+        frame = pb.Frame.FromString(body)
+        frame.device_ns += ahead_ns
+        entries.append((subject, number, log_ns, frame.SerializeToString()))
+    entries.append((b"", len(entries) + 1, START_NS + (UPLOADED_S + 100) * SECOND_NS, b""))
+    _, late = heard(entries)
+    begun, over = sorted((row for row in late if row["rule"] == "spo2_below_90"), key=lambda row: not row["raised"])
+    assert (begun["raised"], over["raised"]) == (True, False)
+    assert second(begun["ts"]) == FIRST_LATE_S
+    assert (begun["ts"], begun["alert_id"]) == (over["ts"], over["alert_id"])

@@ -36,6 +36,8 @@ const DAY_S: i64 = 24 * 3600;
 /// The SpO2 series on its grid: second `index` began at `origin_ns + index s`.
 struct Saturation {
     origin_ns: i64,
+    /// What had been added to the device's time when the origin was set.
+    offset_ns: i64,
     next: i64,
     series: SpO2Series,
     /// What is wrong with the probe, in seconds of the grid.
@@ -114,13 +116,13 @@ impl Numeric {
             value => value,
         };
         let ts = reading.device_ns.saturating_add(at.offset_ns);
-        let spo2 =
-            self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at.limits_at(ts).spo2)));
+        let spo2 = self.spo2.get_or_insert_with(|| Box::new(Saturation::new(ts, frame.averaging_s, at)));
         let mut missing = spo2.index(ts) - spo2.next;
         if missing < -MAX_BACKWARDS {
             // The device clock was set back. What follows is new, and must not be ignored until the clock has caught up.
             missing = AFTER_STEP;
             spo2.origin_ns = ts - (spo2.next + missing) * SECOND_NS;
+            spo2.offset_ns = at.offset_ns;
         }
         if missing < 0 {
             return; // a second reading of the same second: the first counts
@@ -153,7 +155,9 @@ impl Numeric {
         }
         writer.one(u8::from(self.spo2.is_some()));
         if let Some(series) = &self.spo2 {
-            writer.put(&[series.origin_ns, series.next, series.night_s]).part(&series.series.snapshot());
+            writer
+                .put(&[series.origin_ns, series.offset_ns, series.next, series.night_s])
+                .part(&series.series.snapshot());
             series.faults.write(writer);
         }
     }
@@ -166,21 +170,23 @@ impl Numeric {
             numeric.last.push((code, reader.one()?, reader.one()?));
         }
         if reader.one::<u8>()? != 0 {
-            let (origin_ns, next, night_s) = (reader.one()?, reader.one()?, reader.one()?);
+            let (origin_ns, offset_ns) = (reader.one()?, reader.one()?);
+            let (next, night_s) = (reader.one()?, reader.one()?);
             let series = SpO2Series::restore(reader.part()?)?;
             let faults = Faults::read(reader)?;
-            numeric.spo2 = Some(Box::new(Saturation { origin_ns, next, series, faults, night_s }));
+            numeric.spo2 = Some(Box::new(Saturation { origin_ns, offset_ns, next, series, faults, night_s }));
         }
         Ok(numeric)
     }
 }
 
 impl Saturation {
-    fn new(origin_ns: i64, averaging_s: f32, limits: SpO2Limits) -> Self {
+    fn new(origin_ns: i64, averaging_s: f32, at: &Place<'_>) -> Self {
         let averaging_s = (averaging_s > 0.0).then_some(f64::from(averaging_s));
-        let series = SpO2Series::new(FS_HZ, Profile::Standard, limits, averaging_s);
+        let series = SpO2Series::new(FS_HZ, Profile::Standard, at.limits_at(origin_ns).spo2, averaging_s);
         let series = series.expect("limits were checked with their command");
-        Self { origin_ns, next: 0, series, faults: Faults::default(), night_s: night_of(origin_ns) }
+        let (offset_ns, night_s) = (at.offset_ns, night_of(origin_ns));
+        Self { origin_ns, offset_ns, next: 0, series, faults: Faults::default(), night_s }
     }
 
     fn time(&self, index: u64) -> i64 {
@@ -328,8 +334,9 @@ impl Saturation {
             raised,
             origin: at.origin(seq),
             code: "spo2",
-            // The identity is in device time: it must not move when the clock is corrected otherwise.
-            onset: onset_ns.saturating_sub(at.offset_ns) as u64,
+            // The identity is in device time: it must not move when the clock is corrected otherwise, or when a command or
+            // the end of an upload ends what stands, which come without a frame and its offset.
+            onset: onset_ns.saturating_sub(self.offset_ns) as u64,
             onset_ns,
             value,
             limit,
