@@ -4,6 +4,10 @@
 would, a frame a second and signal. Nobody raises an alarm for it: the flow's own rules do, and its other signals are
 asked. An alarm of the record's kind counts when it stands at any time in the last 20 s. Printed twice: as announced,
 and as it would be if no finding were ever withheld; the difference is what the witnesses do.
+
+`python -m bench.rhythm_live DIR --asystole` on a folder of annotated records (MIT-BIH Arrhythmia) sends the first lead
+alone, so that no witness helps, and holds each asystole against the reference: it is true when no beat and no flutter
+wave lies inside.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any
 import numpy as np
 import wfdb
 
+from bench.qrs_scoring import BEAT_CODES
 from bench.rhythm_alarms import PULSE_WAVES, Alarm, alarms, report
 from dataflows._native import Detection, Messages, Output, Signals, Validator
 from dataflows.contracts import vitals_pb2 as pb
@@ -118,12 +123,50 @@ def announced(path: Path) -> tuple[set[str], set[str]]:
     return said, {row[7] for row in withheld if row[-1] >= since_ns}
 
 
+FLUTTER_WAVE = "!"
+MARGIN_S = 0.15
+"""A reference beat so near to either end of a silence is the beat that bounds it."""
+
+
+def asystoles(path: Path) -> list[tuple[float, float, int]]:
+    """Asystoles of the first lead alone: onset and decision in s, and the reference's beats between them."""
+    record: Any = wfdb.rdrecord(str(path), channels=[0])
+    output, _ = heard(as_channels([(record.sig_name[0], "mV", record.p_signal[:, 0])], float(record.fs)))
+    annotation: Any = wfdb.rdann(str(path), "atr")
+    beats_s = annotation.sample[np.isin(annotation.symbol, sorted(BEAT_CODES | {FLUTTER_WAVE}))] / record.fs
+    found = []
+    for event in output.events:
+        if isinstance(event, Detection) and event.rule == "asystole" and event.raised:
+            onset_s, decided_s = ((ns - START_NS) / SECOND_NS for ns in (event.onset_ns, event.sample_ns))
+            inside = (beats_s > onset_s + MARGIN_S) & (beats_s < decided_s - MARGIN_S)
+            found.append((onset_s, decided_s, int(inside.sum())))
+    return found
+
+
+def against_beats(folder: Path, file: Path | None) -> None:
+    """Prints the asystoles of every annotated record beside the reference."""
+    records, true, false = {}, 0, 0
+    for path in sorted(folder.glob("*.atr")):
+        if found := asystoles(path.with_suffix("")):
+            records[path.stem] = found
+            print(path.stem, ", ".join(f"{onset_s:.1f} s: {beats} inside" for onset_s, _, beats in found))
+            true += sum(beats == 0 for *_, beats in found)
+            false += sum(beats > 0 for *_, beats in found)
+    print(f"asystoles: {true} without a beat or flutter wave inside, {false} with")
+    if file:
+        file.write_text(json.dumps({"true": true, "false": false, "records": records}, indent=1))
+
+
 def main() -> None:
     """Runs every record and prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--asystole", action="store_true", help="asystoles of the first lead against reference beats")
     options = parser.parse_args()
+    if options.asystole:
+        against_beats(options.folder, options.json)
+        return
     begun = time.process_time()
     witnessed: list[tuple[Alarm, bool]] = []
     alone: list[tuple[Alarm, bool]] = []
