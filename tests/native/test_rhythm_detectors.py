@@ -54,6 +54,25 @@ def test_breathing_and_labelled_ectopy_are_no_fibrillation():
     assert not af_of(intervals, ventricular).any()
 
 
+@pytest.mark.parametrize("period_s", [3.0, 4.0, 5.0])
+def test_deep_breathing_of_the_young_is_no_fibrillation(period_s: float):
+    # A swing of 0.25 s about 0.85 s: sinus arrhythmia as marked as it is seen, several beats a breath.
+    rng, intervals, at_s = np.random.default_rng(6), [], 0.0
+    for _ in range(1500):
+        intervals.append(0.85 + 0.25 * np.sin(2 * np.pi * at_s / period_s) + rng.normal(0, 0.015))
+        at_s += intervals[-1]
+    assert not af_of(np.array(intervals)).any()
+
+
+@pytest.mark.parametrize("mean_s", [0.45, 0.8, 1.3])
+def test_slow_fibrillation_is_found_like_fast(mean_s: float):
+    rng = np.random.default_rng(7)
+    irregular = np.clip(rng.normal(mean_s, 0.22 * mean_s, 400), 0.25, None)
+    af = af_of(np.concatenate([mean_s + rng.normal(0, 0.008, 200), irregular]))
+    assert not af[:170].any()
+    assert af[330:].all()
+
+
 def test_a_decision_uses_thirty_later_beats_and_no_more():
     rng = np.random.default_rng(3)
     samples = beats_at(np.concatenate([sinus(rng, 200), fibrillation(rng, 150), sinus(rng, 200)]))

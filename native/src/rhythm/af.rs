@@ -7,7 +7,10 @@
 //! fibrillation detection algorithm based on the instantaneous state of heart rate", PLOS ONE 10): the entropy of words
 //! of three rates, here over 63 words, so that the beat 30 beats back, for which is decided, lies in their middle.
 //! Added here: hysteresis; intervals at ventricular beats or across invalid signal are left out, because a compensatory
-//! pause is not fibrillation; and where every fifth beat is ventricular, what is left says too little to begin on.
+//! pause is not fibrillation; where every fifth beat is ventricular, what is left says too little to begin on; and none
+//! begins where rates follow from those before, because fibrillation has no memory: breathing and ectopy in turns do.
+//! Slow fibrillation is as irregular as fast: below 60/min irregularity is not divided by the mean any further, and
+//! classes of rates become narrower.
 
 use std::collections::VecDeque;
 
@@ -29,9 +32,16 @@ const USUAL_ENTROPY: f64 = 0.76;
 /// Mean of the measures, each as a multiple of its level, at which fibrillation begins and ends.
 const BEGINS: f64 = 1.12;
 const ENDS: f64 = 0.82;
-/// Width of a class of rates, per minute, and how many classes there are.
+/// Width of a class of rates, per minute, and how many classes there are. Below the even rate their widths are in
+/// proportion to the rate.
 const CLASS_BPM: f64 = 5.0;
 const CLASSES: u32 = 64;
+const EVEN_BPM: f64 = 83.0;
+/// A longer mean interval counts as this, seconds.
+const LONGEST_MEAN_S: f64 = 1.0;
+/// Autocorrelation of the classes, at any lag up to the most, from which on no fibrillation begins.
+const MEMORY: f64 = 0.5;
+const LAGS: usize = 4;
 /// Words of three classes in the entropy.
 const WORDS: usize = 63;
 /// Share of ventricular beats from which on no fibrillation begins.
@@ -95,7 +105,7 @@ impl AfDetector {
 
     fn interval(&mut self, rr_s: f64) {
         push(&mut self.raw, rr_s, WINDOW + 1);
-        push(&mut self.classes, (60.0 / rr_s / CLASS_BPM).min(f64::from(CLASSES - 1)) as u8, WORDS + 2);
+        push(&mut self.classes, class_of(60.0 / rr_s), WORDS + 2);
         let count = self.raw.len();
         if count < 3 {
             return;
@@ -116,7 +126,25 @@ impl AfDetector {
         average(&mut self.unequal, unequal as f64 / (WINDOW * (WINDOW - 1) / 2) as f64);
         average(&mut self.ectopy, ratio * ratio);
         let measure = f64::midpoint(self.irregularity() / USUAL_IRREGULARITY, self.entropy() / USUAL_ENTROPY);
-        self.af = if self.af { measure >= ENDS } else { measure > BEGINS && self.ventricular < ECTOPIC };
+        self.af = if self.af {
+            measure >= ENDS
+        } else {
+            measure > BEGINS && self.ventricular < ECTOPIC && self.memory() <= MEMORY
+        };
+    }
+
+    /// Largest autocorrelation of the classes, of either sign, at the lags: near 0 in fibrillation, near 1 where rates
+    /// swing with breathing or ectopic beats come in turns.
+    fn memory(&self) -> f64 {
+        let count = self.classes.len() as f64;
+        let mean = self.classes.iter().map(|&class| f64::from(class)).sum::<f64>() / count;
+        let moved: Vec<f64> = self.classes.iter().map(|&class| f64::from(class) - mean).collect();
+        let power = moved.iter().map(|value| value * value).sum::<f64>() / count;
+        let at_lag = |lag: usize| {
+            let products = moved.iter().zip(moved.iter().skip(lag)).map(|(a, b)| a * b);
+            products.sum::<f64>() / (count - lag as f64)
+        };
+        (1..=LAGS).map(|lag| at_lag(lag).abs()).fold(0.0, f64::max) / power.max(f64::MIN_POSITIVE)
     }
 
     /// Entropy of the words times the share of those that differ: 0 in an even rhythm, 1 where no word comes twice.
@@ -136,7 +164,7 @@ impl AfDetector {
 
     /// Share of unequal pairs per second of mean interval.
     pub fn irregularity(&self) -> f64 {
-        let irregularity = if self.mean_s > 0.0 { self.unequal / self.mean_s } else { 0.0 };
+        let irregularity = if self.mean_s > 0.0 { self.unequal / self.mean_s.min(LONGEST_MEAN_S) } else { 0.0 };
         if self.ectopy >= ECTOPY { irregularity } else { irregularity.min(self.ectopy) }
     }
 
@@ -198,6 +226,13 @@ impl AfDetector {
             af: af != 0,
         })
     }
+}
+
+/// Class of a rate, per minute.
+fn class_of(rate_bpm: f64) -> u8 {
+    let even = EVEN_BPM / CLASS_BPM;
+    let class = if rate_bpm < EVEN_BPM { even + even * (rate_bpm / EVEN_BPM).ln() } else { rate_bpm / CLASS_BPM };
+    class.clamp(0.0, f64::from(CLASSES - 1)) as u8
 }
 
 fn push<T>(values: &mut VecDeque<T>, value: T, most: usize) {
