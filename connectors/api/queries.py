@@ -2,10 +2,10 @@
 
 Times are ns since 1970, from (inclusive) and to (exclusive). Pages follow the order (ts, rest of the row's identity): a
 cursor is the last row's time and how many rows of exactly that time were given already, so a page never skips a row,
-however many share a time.
+however many share a time. Where the newest come first (`Span.newest_first`), the same holds backwards.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,15 +28,21 @@ class Span:
     to_ns: int
     limit: int
     cursor: str = ""
+    newest_first: bool = False
 
-    def place(self) -> tuple[int, int]:
-        """Returns where the page begins: time, and rows of that time to leave out.
+    def bounds(self) -> tuple[int, int, int]:
+        """Returns from, to, and how many rows to leave out, of what is left from where the page begins.
 
         Raises:
             ProblemError: The cursor is none of ours.
         """
+        at, skip = self._place()
+        return (self.from_ns, at + 1, skip) if self.newest_first else (at, self.to_ns, skip)
+
+    def _place(self) -> tuple[int, int]:
+        """Where the page begins: time, and rows of that time to leave out."""
         if not self.cursor:
-            return self.from_ns, 0
+            return self.to_ns - 1 if self.newest_first else self.from_ns, 0
         ts, _, skip = self.cursor.partition("-")
         if not (ts.isdigit() and skip.isdigit() and len(ts) < 20 and len(skip) < 10):
             raise ProblemError(422, "cursor: take it from `next` of the page before")
@@ -50,8 +56,15 @@ class Span:
         """Returns the cursor of a page that begins after these rows."""
         last = rows[-1]["ts_ns"]
         same = sum(row["ts_ns"] == last for row in rows)
-        begin, skip = self.place()
-        return f"{last}-{same + (skip if last == begin else 0)}"
+        at, skip = self._place()
+        return f"{last}-{same + (skip if last == at else 0)}"
+
+    def order(self, *columns: str) -> str:
+        """ORDER BY of the time, then of the rest of a row's identity; and which rows of them."""
+        way = " DESC" if self.newest_first else ""
+        skip = self.bounds()[2]
+        by = ", ".join(f"{name}{way}" for name in ("ts", *columns))
+        return f"ORDER BY {by} LIMIT {skip}, {skip + self.limit}"
 
 
 Where = Mapping[str, str | tuple[str, ...]]
@@ -66,13 +79,13 @@ def _conditions(where: Where) -> tuple[str, list[object]]:
 
 
 def _page(columns: str, table: str, where: Where, span: Span, order: str) -> Query:
-    begin, skip = span.place()
+    begin, end, _ = span.bounds()
     conditions, values = _conditions(where)
     sql = (
         f"SELECT cast(ts AS long) ts_ns, {columns} FROM {table} WHERE ts >= %s AND ts < %s{conditions} "  # noqa: S608  (constants)
-        f"ORDER BY ts, {order} LIMIT {skip}, {skip + span.limit}"
+        f"{span.order(*order.split(', '))}"
     )
-    return sql, [begin, span.to_ns, *values]
+    return sql, [begin, end, *values]
 
 
 def latest_readings(tenant: str, now_ns: int, patient: str | None = None) -> Query:
@@ -164,16 +177,16 @@ _LEFT_OUT = {"observations": " AND suspect = false", "beats": " AND rr_ms > 0"}
 
 def _rollup(select: tuple[str, str, str], where: dict[str, str], span: Span, every: str) -> Query:
     by, values, table = select
-    begin, skip = span.place()
+    begin, end, _ = span.bounds()
     # An interval is given whole, or a minute would depend on the second at which somebody asks.
     begin -= begin % (EVERY_S[every] * 10**9)
     conditions = "".join(f" AND {name} = %s" for name in where) + _LEFT_OUT.get(table, "")
     sql = (
         f"SELECT cast(ts AS long) ts_ns, {by}, {values} FROM {table} "  # noqa: S608  (constants)
         f"WHERE ts >= %s AND ts < %s{conditions} SAMPLE BY {every} ALIGN TO CALENDAR "
-        f"ORDER BY ts, {by} LIMIT {skip}, {skip + span.limit}"
+        f"{span.order(by)}"
     )
-    return sql, [begin, span.to_ns, *where.values()]
+    return sql, [begin, end, *where.values()]
 
 
 def waveforms(where: Where, span: Span) -> Query:
@@ -196,6 +209,26 @@ def scores(where: dict[str, str], span: Span) -> Query:
 def alert_history(where: dict[str, str], span: Span) -> Query:
     """Every transition of alerts, in order."""
     return _page("body", "alerts", where, span, "alert_id, transition")
+
+
+def alerts_changed(where: dict[str, str], span: Span) -> Query:
+    """Alerts with a transition in a span, each once, in the order of its last one there."""
+    begin, end, _ = span.bounds()
+    conditions, values = _conditions(where)
+    # The span is one thing, where the page begins in it another: an alert's place is that of its last transition.
+    sql = (
+        "SELECT cast(ts AS long) ts_ns, cast(alert_id AS string) alert_id FROM (SELECT alert_id, max(ts) ts "  # noqa: S608  (constants)
+        f"FROM alerts WHERE ts >= %s AND ts < %s{conditions} GROUP BY alert_id) WHERE ts >= %s AND ts < %s "
+        f"{span.order('alert_id')}"
+    )
+    return sql, [span.from_ns, span.to_ns, *values, begin, end]
+
+
+def alerts_now(tenant: str, alert_ids: Sequence[str]) -> Query:
+    """Every transition of some alerts, each alert's last one at the end."""
+    places = ", ".join(["%s"] * len(alert_ids))
+    sql = f"SELECT body FROM alerts WHERE tenant = %s AND alert_id IN ({places}) ORDER BY transition"  # noqa: S608  (constants)
+    return sql, [tenant, *alert_ids]
 
 
 def alert_transitions(tenant: str, alert_id: str) -> Query:

@@ -20,7 +20,7 @@ from connectors.api.queries import Span
 from connectors.api.requests import token
 from connectors.fhir import resources
 from connectors.fhir.resources import Resource
-from connectors.fhir.search import INCLUDES, dates, references, wanted
+from connectors.fhir.search import INCLUDES, dates, newest_first, references, wanted
 
 PREFIX = "/fhir/r4"
 JSON = "application/fhir+json"
@@ -62,7 +62,7 @@ def _span(request: Request, here: Context) -> Span:
         raise ProblemError(400, f"_count: 1 to {here.settings.web.max_rows}")
     if not 0 <= begin < end:
         raise ProblemError(400, "date: the begin must be before the end, and not before 1970")
-    return Span(begin, end, int(count), request.query_params.get("_cursor", ""))
+    return Span(begin, end, int(count), request.query_params.get("_cursor", ""), newest_first(request))
 
 
 def _patient(request: Request) -> str:
@@ -114,7 +114,7 @@ async def _lines(span: Span, page: Page, fetch: Fetch) -> AsyncIterator[bytes]:
 
 
 async def observations(request: Request) -> Response:
-    """Search: `patient`, `code`, `combo-code`, `component-code`, `category`, `date`, `_id`, `_count`, `_include`."""
+    """Search: `patient`, three kinds of code, `category`, `date`, `_id`, `_sort`, `_count`, `_include`."""
     here, tenant = place(request)
     if "_id" in request.query_params:
         found = await _observation(here, tenant, request.query_params["_id"])
@@ -177,12 +177,13 @@ async def _observation(here: Context, tenant: str, wanted_id: str) -> Resource |
 
 
 async def flags(request: Request) -> Response:
-    """Search of alerts: `patient`, `status=active` for those that stand, `date` of their transitions."""
+    """Search of alerts: `patient`, `status=active` for those that stand, `date` of their transitions, `_sort`."""
     here, tenant = place(request)
     asked = request.query_params.get("patient")
     where = {"tenant": tenant} | ({"patient": _patient(request)} if asked else {})
     if request.query_params.get("status") == "active":
         fits = [one for one in here.hub.standing(tenant) if all(one[name] == value for name, value in where.items())]
+        fits.sort(key=lambda one: int(one["log_ns"]), reverse=newest_first(request))
         flags_now = [resources.flag(one) for one in fits]
 
         async def now(_: Span) -> Page:
@@ -191,14 +192,11 @@ async def flags(request: Request) -> Response:
         return await _found(request, Span(0, 1, 1), now)
 
     async def fetch(part: Span) -> Page:
-        rows = await here.database.rows(*queries.alert_history(where, part))
-        latest: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            alert = json.loads(row["body"])
-            before = latest.get(alert["alert_id"])
-            if before is None or before["transition"] < alert["transition"]:
-                latest[alert["alert_id"]] = alert
-        return [resources.flag(alert) for alert in latest.values()], part.next(rows)
+        rows = await here.database.rows(*queries.alerts_changed(where, part))
+        ids = [row["alert_id"] for row in rows]
+        bodies = await here.database.rows(*queries.alerts_now(tenant, ids)) if ids else []
+        latest = {alert["alert_id"]: alert for row in bodies for alert in [json.loads(row["body"])]}
+        return [resources.flag(latest[one]) for one in ids], part.next(rows)
 
     return await _found(request, _span(request, here), fetch)
 

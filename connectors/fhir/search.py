@@ -72,6 +72,18 @@ def dates(values: list[str]) -> tuple[int | None, int | None]:
     return begin, end
 
 
+def newest_first(request: Request) -> bool:
+    """Returns whether `_sort` asks for the newest first; the oldest come first by themselves.
+
+    Raises:
+        ProblemError: It asks for another order.
+    """
+    asked = request.query_params.get("_sort", "date")
+    if asked not in {"date", "-date"}:
+        raise ProblemError(400, f"_sort: date or -date, not {asked}")
+    return asked == "-date"
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which Observations are asked for.

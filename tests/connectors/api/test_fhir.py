@@ -112,6 +112,23 @@ def test_alerts_are_flags_devices_and_patients_are_there(fhir, questdb, pipeline
     assert fhir("/metadata")["fhirVersion"] == "4.0.1"
 
 
+@pytest.mark.parametrize("order", ["date", "-date"])
+def test_an_alert_is_on_one_page_however_often_it_changed(fhir, questdb, pipeline, order):
+    stored = questdb.reader.query(
+        f"SELECT cast(alert_id AS string) id, max(ts) at, count() n FROM alerts WHERE tenant = '{TENANT}' GROUP BY id"
+    )
+    assert stored["n"].max() > 1
+    found = whole(fhir, "/Flag", _count=1, _sort=order)
+    assert sorted(one["id"] for one in found) == sorted(stored["id"])
+    ordered = stored.sort("at", "id", descending=order == "-date")["id"].to_list()
+    assert [one["id"] for one in found] == ordered
+    for one in found:
+        assert fhir(f"/Flag/{one['id']}") == one
+    patient = found[0]["subject"]["reference"]
+    own = whole(fhir, "/Flag", patient=patient, _count=2, _sort=order)
+    assert own == [one for one in found if one["subject"]["reference"] == patient]
+
+
 @pytest.mark.parametrize(
     ("path", "status", "params"),
     [

@@ -159,6 +159,18 @@ def test_each_prefix_of_a_date(search, stored, prefix, keeps):
 
 
 @pytest.mark.services
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+def test_the_newest_first_are_the_same_backwards_on_whatever_page(search, stored, count):
+    forwards, backwards = (flat(search(_sort=order, _count=count)[0]) for order in ("date", "-date"))
+    assert sorted(one["id"] for one in backwards) == sorted(one["id"] for one in forwards)
+    times = [one["effectiveDateTime"] for one in backwards]
+    assert times == sorted(times, reverse=True) == [one["effectiveDateTime"] for one in reversed(forwards)]
+    assert {one["id"]: one for one in backwards} == {one["id"]: one for one in forwards}
+    newest = search(_sort="-date", _count=1)[0][0]
+    assert newest[0]["effectiveDateTime"] == resources.instant(stored[-1][0])
+
+
+@pytest.mark.services
 @pytest.mark.parametrize(
     "params",
     [
@@ -168,6 +180,8 @@ def test_each_prefix_of_a_date(search, stored, prefix, keeps):
         {"code": "8480-6,ecg_ii"},
         {"_include": "Observation:encounter"},
         {"_include": "Flag:subject"},
+        {"_sort": "code"},
+        {"_sort": "date,code"},
     ],
 )
 def test_what_is_not_served_is_refused_in_words(search, params):
