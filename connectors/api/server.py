@@ -26,6 +26,7 @@ from connectors.api.openapi import document
 from connectors.api.readers import Readers
 from connectors.api.requests import token
 from connectors.fhir import routes as fhir
+from connectors.fhir.resources import patient_id_of
 from connectors.local.ports import LOOPBACK_HOSTS
 from dataflows._native import Validator
 from dataflows.settings import Settings
@@ -68,6 +69,9 @@ class _Headers:
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
+_OF_PATIENTS = (f"{PREFIX}/patients", f"{PREFIX}/alerts", f"{PREFIX}/burden", fhir.PREFIX)
+
+
 class _Noted:
     """Puts reads of patients into AUDIT before they are answered; what is refused or absent was not read."""
 
@@ -80,11 +84,7 @@ class _Noted:
                 await _note(scope)
             await send(message)
 
-        reads_patients = (
-            scope["type"] == "http"
-            and scope["method"] == "GET"
-            and scope["path"].startswith((f"{PREFIX}/patients", f"{PREFIX}/alerts", fhir.PREFIX))
-        )
+        reads_patients = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(_OF_PATIENTS)
         await self._app(scope, receive, noting if reads_patients else send)
 
 
@@ -104,10 +104,14 @@ class _Prepared:
 async def _note(scope: Scope) -> None:
     here, connection = context(HTTPConnection(scope)), HTTPConnection(scope)
     identity, asked = here.access.identify(connection), connection.query_params
-    patient = scope.get("path_params", {}).get("patient") or asked.get("patient") or asked.get("subject") or ""
+    given, in_fhir = scope.get("path_params", {}), scope["path"].startswith(fhir.PREFIX)
+    own = given.get("id") if scope["path"].startswith(f"{fhir.PREFIX}/Patient/") else given.get("patient")
+    patient = own or asked.get("patient") or asked.get("subject") or ""
     tenant = identity.tenant_of(asked.get("tenant"))
     route = scope["path"].replace(f"/{patient}", "/*") if patient else scope["path"]
-    await here.readers.note(here.hub.client, identity, tenant, patient.rpartition("/")[2], route)
+    # A person has one name in AUDIT, however FHIR has to write it.
+    name = patient_id_of(patient) if in_fhir else patient
+    await here.readers.note(here.hub.client, identity, tenant, name, route)
 
 
 async def body_of(request: Request) -> bytes:

@@ -47,6 +47,17 @@ def test_each_kind_of_read_is_noted_once_and_refusals_are_not(served, pipeline):
     assert not [one for one in everybody if one[3].endswith("/me") or one[2] == "nobody-here"]
 
 
+def test_fhir_and_the_burden_are_noted_by_the_names_of_the_pipeline(served, pipeline):
+    with served.client() as client:
+        client.get("/burden")
+        for path in ("Observation?patient=Patient/uw.100006", "Device?patient=uw.100006", "Patient/uw.100006"):
+            assert client.get(f"{served.url}/fhir/r4/{path}").status_code == 200
+    found = reads(pipeline.settings)
+    assert ("local", TENANT, "", "/api/v1/burden") in found
+    for route in ("Observation", "Device", "Patient/*"):
+        assert found.count(("local", TENANT, "uw_100006", f"/fhir/r4/{route}")) == 1
+
+
 def test_without_nats_it_is_counted_and_noted_when_it_comes_again(pipeline, caplog):
     readers, before = Readers(pipeline.settings), UNNOTED._value.get()  # noqa: SLF001  (a counter has no other reader)
     who = Identity("dr-away", Role.VIEWER)
