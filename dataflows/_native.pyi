@@ -43,6 +43,7 @@ __all__ = [
     "Validator",
     "VfDetector",
     "check_threshold",
+    "detector_limits",
     "detector_rules",
     "partition_of",
     "rejection_reasons",
@@ -653,6 +654,13 @@ def check_threshold(argument_json: str) -> str | None:
 
 def detector_rules() -> list[str]:
     """Rules whose limit is a detector's: `check_threshold` speaks of these."""
+
+def detector_limits(profile: str) -> list[tuple[str, float | None, float | None, float, float]]:
+    """The detectors' limits under a profile, those of `adult` under one that they do not know.
+
+    Returns:
+        Rule, limit (None: the rule is off), delay in s (None: none that can be changed), least and greatest limit.
+    """
 
 @final
 class Signals:

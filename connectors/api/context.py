@@ -1,4 +1,4 @@
-"""What every route needs: settings, database, hub, access."""
+"""What every route needs: settings, database, hub, access, rules."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from connectors.api.hub import Hub
 from connectors.api.readers import Readers
 from connectors.api.requests import token
 from dataflows._native import Validator
+from dataflows.alerts.rules import RuleSet
 from dataflows.settings import Settings
 
 
@@ -23,6 +24,7 @@ class Context:
     hub: Hub
     validator: Validator
     readers: Readers
+    rules: RuleSet
 
 
 def context(connection: HTTPConnection) -> Context:

@@ -60,6 +60,21 @@ SCHEMAS: dict[str, Any] = {
             {"type": "object", "required": ["rule", "limit_value", "version"], "properties": {"version": _INTEGER}}
         )
     ),
+    "Rules": _record(
+        version=_STRING,
+        profile=_STRING,
+        profiles=_list(_record(profile=_STRING, text=_STRING)),
+        rules=_list(
+            _record(
+                rule=_STRING,
+                text=_STRING,
+                unit=_STRING,
+                priority=_STRING,
+                kind=_STRING,
+                **dict.fromkeys(("limit", "clear", "delay_s", "severe", "least", "greatest"), _NUMBER),
+            )
+        ),
+    ),
     "Burden": {"type": "object", "required": ["patients", "alerts", "pages", "by_rule", "top_patients", "suppressed"]},
     "Alerts": _record(alerts=_list(_REF_ALERT), next=_NEXT),
     "History": _record(alert_id=_STRING, transitions=_list(_REF_ALERT)),
@@ -169,6 +184,11 @@ PATHS: dict[str, Any] = {
         *_SPAN[:3],
     ),
     "/patients/{patient}/limits": _get("Limits that were changed for a patient", "Limits"),
+    "/rules": _get(
+        "Rules with the limits of a profile, and between what a limit may be set",
+        "Rules",
+        _query("profile", "adult when absent"),
+    ),
     "/alerts": _get(
         "Alerts that stand, or every transition of a span",
         "Alerts",

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from connectors.api import access, commands, problems, reads, segments, status
+from connectors.api import access, commands, problems, reads, rules, segments, status
 from connectors.api.context import Context, context
 from connectors.api.database import Database, DatabaseUnavailableError
 from connectors.api.events import alert_events
@@ -28,6 +28,7 @@ from connectors.api.requests import token
 from connectors.fhir import routes as fhir
 from connectors.fhir.resources import patient_id_of
 from connectors.local.ports import LOOPBACK_HOSTS
+from connectors.rules import read_rules
 from dataflows._native import Validator
 from dataflows.settings import Settings
 
@@ -188,6 +189,7 @@ def api_routes() -> list[BaseRoute]:
         Route("/patients/{patient}/commands/{name}", _command, methods=["POST"]),
         Route("/patients/{patient}/commands", reads.commands),
         Route("/patients/{patient}/limits", reads.limits),
+        Route("/rules", rules.rules),
         Route("/alerts", reads.alerts),
         Route("/alerts/stream", alert_events),
         Route("/burden", segments.burden_report),
@@ -230,17 +232,18 @@ def application(settings: Settings, pages: Path | None = None) -> Starlette:
     Raises:
         UnsafeError: It would listen on other than loopback without keys or TLS.
         KeysError: The file of keys cannot be used.
+        RuleError: A file of rules cannot be used.
     """
     web = settings.web
     _check_safe(settings)
     issuer = _issuer(settings)
-    allowed = access.Access(web.keys, issuer)
+    allowed, known = access.Access(web.keys, issuer), read_rules(settings.flow.rules)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         validator = Validator(max_ahead_s=settings.flow.max_ahead_s)
         hub, database = Hub(settings, validator), Database(settings.questdb)
-        app.state.context = Context(settings, allowed, database, hub, validator, Readers(settings))
+        app.state.context = Context(settings, allowed, database, hub, validator, Readers(settings), known)
         tasks = [asyncio.create_task(hub.run())]
         tasks += [asyncio.create_task(issuer.run())] if issuer else []
         yield

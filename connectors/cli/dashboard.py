@@ -11,6 +11,7 @@ from connectors.cli.console import CliError, console, load_settings, say
 from connectors.identity.registry import digest
 from connectors.local.doors import with_own_certificate
 from connectors.local.ports import LOOPBACK
+from dataflows.alerts.rules import RuleError
 
 
 def dashboard(
@@ -40,7 +41,7 @@ def dashboard(
     settings = with_own_certificate(settings, "web")
     try:
         app = application(settings, PAGES)
-    except (UnsafeError, KeysError) as error:
+    except (UnsafeError, KeysError, RuleError) as error:
         raise CliError(str(error)) from error
     if settings.web.metrics_port:
         start_http_server(settings.web.metrics_port, LOOPBACK)

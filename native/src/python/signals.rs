@@ -124,6 +124,16 @@ fn detector_rules() -> Vec<&'static str> {
     signals::DETECTOR_RULES.map(|rule| rule.0).to_vec()
 }
 
+/// Rule, limit (`None`: off), delay in s (`None`: none that can be changed), least and greatest limit.
+type UsualLimit = (&'static str, Option<f64>, Option<f64>, f64, f64);
+
+/// The detectors' limits under a profile, those of `adult` under one that they do not know.
+#[pyfunction]
+fn detector_limits(profile: &str) -> Vec<UsualLimit> {
+    let limits = signals::usual(profile).into_iter();
+    limits.map(|one| (one.rule, one.limit, one.delay_s, one.range.0, one.range.1)).collect()
+}
+
 /// What one list of items led to. Rows are made when somebody asks for them.
 #[pyclass(module = "dataflows._native", frozen)]
 pub struct Output {
@@ -247,5 +257,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Signals>()?;
     module.add_class::<Output>()?;
     module.add_function(wrap_pyfunction!(check_threshold, module)?)?;
+    module.add_function(wrap_pyfunction!(detector_limits, module)?)?;
     module.add_function(wrap_pyfunction!(detector_rules, module)?)
 }

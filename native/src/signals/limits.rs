@@ -254,6 +254,51 @@ pub fn check_threshold(argument_json: &str) -> Option<String> {
     parse_threshold(argument_json).err()
 }
 
+/// The limit of a detector's rule, and what it may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usual {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// `None`: the rule is off.
+    pub limit: Option<f64>,
+    /// s; `None`: it has none that can be changed.
+    pub delay_s: Option<f64>,
+    /// From and to which limit it may be set.
+    pub range: (f64, f64),
+}
+
+/// The detectors' limits under a profile; a profile that detectors do not know leaves those of `adult`.
+pub fn usual(profile: &str) -> Vec<Usual> {
+    let (rhythm, spo2) = Profile::of(profile).unwrap_or_default().limits();
+    DETECTOR_RULES
+        .iter()
+        .map(|&(rule, from, to, delayed)| {
+            let (limit, delay_s) = get(rule, &rhythm, &spo2);
+            Usual { rule, limit, delay_s: delay_s.filter(|_| delayed), range: (from, to) }
+        })
+        .collect()
+}
+
+fn get(rule: &str, rhythm: &RhythmLimits, spo2: &SpO2Limits) -> (Option<f64>, Option<f64>) {
+    let limit = |now: Option<Limit>| (now.map(|limit| limit.limit_pct), now.map(|limit| limit.delay_s));
+    match rule {
+        "asystole" => (Some(rhythm.asystole_s), None),
+        "pause" => (Some(rhythm.pause_s), None),
+        "extreme_bradycardia" => (Some(rhythm.extreme_bradycardia_bpm), None),
+        "extreme_tachycardia" => (Some(rhythm.extreme_tachycardia_bpm), None),
+        "ventricular_tachycardia" => (Some(rhythm.ventricular_bpm), None),
+        "ventricular_fibrillation" => (Some(rhythm.fibrillation_s), None),
+        "atrial_fibrillation" => (Some(rhythm.atrial_fibrillation_s), None),
+        "bradycardia" => (Some(rhythm.low_bpm), None),
+        "tachycardia" => (Some(rhythm.high_bpm), None),
+        "spo2_below_90" => limit(spo2.low),
+        "spo2_below_85" => limit(spo2.very_low),
+        "spo2_above_target" => limit(spo2.above_target),
+        "spo2_sat_seconds" => (spo2.sat_seconds.map(|limit| limit.setting), None),
+        _ => (Some(spo2.data_update_s), None),
+    }
+}
+
 fn parse_threshold(argument_json: &str) -> Result<Override, String> {
     let Ok(Value::Object(fields)) = serde_json::from_str(argument_json) else {
         return Err("the argument is no JSON object".into());
@@ -370,6 +415,22 @@ mod tests {
     }
 
     #[test]
+    fn the_usual_limits_are_those_of_the_profile_and_may_be_set() {
+        for (profile, _) in Profile::ALL {
+            for one in usual(profile) {
+                let Some(limit) = one.limit else { continue };
+                let delay = one.delay_s.map_or_else(String::new, |delay_s| format!(r#", "delay_s": {delay_s}"#));
+                assert_eq!(check_threshold(&format!(r#"{{"rule": "{}", "limit": {limit}{delay}}}"#, one.rule)), None);
+            }
+        }
+        let of = |profile, rule| usual(profile).into_iter().find(|one| one.rule == rule).unwrap();
+        assert_eq!((of("copd", "spo2_below_90").limit, of("adult", "spo2_below_90").limit), (Some(88.0), Some(90.0)));
+        assert_eq!((of("adult", "spo2_above_target").limit, of("home", "spo2_sat_seconds").limit), (None, None));
+        assert_eq!((of("home", "spo2_below_90").delay_s, of("home", "tachycardia").delay_s), (Some(60.0), None));
+        assert_eq!(usual("somebody's own"), usual("adult"));
+    }
+
+    #[test]
     fn what_was_valid_when_is_known_back_to_what_is_remembered() {
         let mut limits = Limits::default();
         let rate = |limits: &Limits, ns| limits.at(ns).rhythm.high_bpm;
@@ -422,6 +483,8 @@ mod tests {
                 assert!(apply(&mut limits, &command("threshold", "1", &argument, 5)), "{argument}");
                 assert!(limits.now.rhythm.checked().is_ok() && limits.now.spo2.check().is_ok(), "{argument}");
                 assert_ne!(limits.version, 0);
+                let (told, delay_s) = get(name, &limits.now.rhythm, &limits.now.spo2);
+                assert_eq!((told, delay_s.filter(|_| delayed)), (Some(limit), delayed.then_some(0.0)), "{argument}");
             }
         }
     }

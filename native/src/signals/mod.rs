@@ -32,7 +32,7 @@ mod train;
 pub use budget::Rate;
 pub use evidence::{Evidence, Fact};
 pub use hole::LIMIT_NS as HOLE_LIMIT_NS;
-pub use limits::{DETECTOR_RULES, Profile, Profiles, check_threshold};
+pub use limits::{DETECTOR_RULES, Profile, Profiles, Usual, check_threshold, usual};
 pub use monitor::{Config, Signals};
 pub use output::{
     AnswersEvent, BeatRow, ClockRow, Counts, DerivedRow, DesaturationRow, Detection, Event, LateRow, LedgerRow,

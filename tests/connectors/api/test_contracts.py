@@ -40,6 +40,7 @@ CONTRACTS = {
     ("GET", f"{API}/patients/{{patient}}/commands"): {"params": SPAN, "wrong": {"to": "2026-11-24T10:00:00"}},
     ("GET", f"{API}/patients/{{patient}}/limits"): {"wrong": {"patient": "a.b"}},
     ("POST", f"{API}/patients/{{patient}}/commands/{{name}}"): {"json": NOTE, "status": 202, "least": "clinician"},
+    ("GET", f"{API}/rules"): {"params": {"profile": "copd"}, "wrong": {"profile": "nobody"}},
     ("GET", f"{API}/alerts"): {"params": SPAN, "wrong": {"rule": "a b"}},
     ("GET", f"{API}/alerts/stream"): {"params": {"after": 0}, "wrong": {"after": "x"}},
     ("GET", f"{API}/alerts/{{alert_id}}"): {"wrong": {"alert_id": "not-an-id"}},
