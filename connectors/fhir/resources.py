@@ -36,6 +36,20 @@ PANEL = "bp"
 """Systolic, diastolic and mean pressure of one moment are one Observation: the profile wants the panel."""
 PRESSURES = ("sbp", "dbp", "map")
 _VITAL = frozenset({"hr", "pulse_rate", "spo2", "resp_rate", "temp", "bp", *PRESSURES, "weight"})
+_PROFILES = {
+    "hr": "heartrate",
+    "resp_rate": "resprate",
+    "spo2": "oxygensat",
+    "temp": "bodytemp",
+    "weight": "bodyweight",
+    "bp": "bp",
+}
+"""Profile of a vital sign where R4 has one of its own; else it is that of all vital signs."""
+_META = {
+    code: {"profile": [f"http://hl7.org/fhir/StructureDefinition/{name}" for name in names]}
+    for code in _VITAL
+    for names in [["vitalsigns", *([_PROFILES[code]] if code in _PROFILES else [])]]
+}
 OTHER_CODES = frozenset({"etco2", "perfusion_index", "battery", "consciousness", "model_score"})
 """Codes without a LOINC here."""
 
@@ -99,7 +113,8 @@ def observations(rows: Iterable[Mapping[str, Any]], patient: str) -> list[Resour
 def _panel(together: Mapping[str, Mapping[str, Any]], patient: str) -> Resource:
     """Pressures of one moment; systolic and diastolic are always there, if only to say that the device had none."""
     some = next(iter(together.values()))
-    found = _base({**some, "code": PANEL}, patient) | {"category": _VITAL_SIGNS, "code": _code(PANEL)}
+    found = _base({**some, "code": PANEL}, patient)
+    found |= {"meta": _META[PANEL], "category": _VITAL_SIGNS, "code": _code(PANEL)}
     absent = {**some, "value": None, "suspect": False}
     parts = [{**together.get(code, absent), "code": code} for code in PRESSURES if code in together or code != "map"]
     found["component"] = [{"code": _code(part["code"]), **_value(part)} for part in parts]
@@ -144,6 +159,8 @@ def observation(row: Mapping[str, Any], patient: str) -> Resource:
     """
     code = row["code"]
     found = _base(row, patient)
+    if code in _VITAL:
+        found["meta"] = _META[code]
     found["category"] = _VITAL_SIGNS if code in _VITAL else _LABORATORY if code == "glucose" else _PROCEDURE
     found["code"] = _code(code)
     return found | _value(row)
