@@ -2,7 +2,8 @@
 
 import { command, get, outcome } from "./api.js";
 import { answers, badge, sentence, since, standing } from "./alertview.js";
-import { el, figure, moment as time, named, number, said, unit, words } from "./format.js";
+import { el, moment as time, named, said, words } from "./format.js";
+import { limitEditor } from "./limits.js";
 import { alertsOf, listen, merge, serverNow, state, watch } from "./store.js";
 import { follow, preference } from "./strips.js";
 import { drawStill } from "./sweep.js";
@@ -101,34 +102,21 @@ function send(form, patient, name, argument, done = () => {}) {
   };
 }
 
-function note(patient) {
+function note(patient, done) {
   const text = el("input", { required: true, maxlength: 2000, size: 40, "aria-label": "Note" });
   const form = el("form", {}, text, el("button", { type: "submit" }, "Add note"), el("span", { role: "status", class: "status" }));
-  form.addEventListener("submit", send(form, patient, "note", () => ({ text: text.value })));
+  form.addEventListener("submit", send(form, patient, "note", () => ({ text: text.value }), done));
   return form;
 }
 
-async function limits(patient) {
-  const { limits: rows } = await get(`/patients/${patient}/limits`);
-  if (!rows.length) return el("p", {}, "Defaults of the rule set; none was changed for this patient.");
-  const body = el("tbody");
-  for (const row of rows) {
-    const from = (field) => `/patients/${encodeURIComponent(patient)}/limits#limits/rule=${row.rule}/${field}`;
-    const limit = row.limit_value == null ? "by the rule" : figure(row.limit_value, from("limit_value"));
-    const delay = row.delay_s == null ? [] : [figure(row.delay_s, from("delay_s")), " s"];
-    const cells = [[named(words(row.rule))], [limit], [named(unit(row.unit ?? ""))], delay, [row.profile ?? ""], [row.source ?? ""], [said(row.actor ?? "")]];
-    body.append(el("tr", {}, ...cells.map((parts) => el("td", {}, ...parts))));
-  }
-  const head = el("tr", {}, ...["Rule", "Limit", "Unit", "Delay", "Profile", "From", "By"].map((text) => el("th", { scope: "col" }, text)));
-  return el("div", { class: "scroll", tabindex: 0 }, el("table", {}, el("thead", {}, head), body));
-}
-
-function limitForm(patient, done) {
-  const rule = el("input", { required: true, placeholder: "rule, e.g. hr_high", "aria-label": "Rule", size: 18 });
-  const limit = el("input", { required: true, type: "number", step: "any", placeholder: "limit", "aria-label": "Limit", size: 8 });
-  const form = el("form", {}, rule, limit, el("button", { type: "submit" }, "Set limit"), el("span", { role: "status", class: "status" }));
-  form.addEventListener("submit", send(form, patient, "threshold", () => ({ rule: rule.value.trim(), limit: Number(limit.value) }), done));
-  return form;
+/** The limits, read when they are opened. */
+function limits(patient, may) {
+  const editor = limitEditor(patient, may);
+  const problem = el("p", { class: "problem" });
+  const node = el("details", { class: "section" }, el("summary", {}, "Limits"), editor.node, problem);
+  const read = () => editor.show().then(() => (problem.textContent = ""), (error) => (problem.textContent = error.message));
+  node.addEventListener("toggle", () => node.open && read());
+  return node;
 }
 
 const KEEPS = { all: "all of them", around_alerts: "those around alerts", none: "none" };
@@ -168,15 +156,16 @@ export function patient(main, name) {
   const [seen, signals, none] = [el("span", { class: "seen" }), el("span", { class: "quality" }), el("p", { class: "empty" }, "No wave arrives now.")];
   const [big, trend] = [numbers(), trends(name)];
   const may = state.who?.role !== "viewer";
+  const live = el("div", { class: "live quiet" }, el("div", {}, strip, none, scale()), big.node);
   main.replaceChildren(
     el("div", { class: "patient-head" }, el("a", { href: "#/", class: "back" }, "← Ward"), el("h1", {}, named(name)), seen, signals),
-    el("div", { class: "live" }, el("div", {}, strip, none, scale()), big.node),
+    live,
     el("section", { "aria-label": "Alerts" }, el("h2", {}, "Alerts"), list),
     trend.node,
     section("Alerts of the last 24 hours", () => past(name)),
-    section("Limits", () => limits(name), (read) => (may ? limitForm(name, read) : null)),
+    limits(name, may),
     section("Stored waves", () => kept(name), (read) => (may ? keepForm(name, read) : null)),
-    ...(may ? [el("details", { class: "section" }, el("summary", {}, "Note"), note(name))] : []),
+    ...(may ? [el("details", { class: "section" }, el("summary", {}, "Note"), note(name, trend.refresh))] : []),
   );
 
   const unfollow = follow((wave) => {
@@ -202,6 +191,8 @@ export function patient(main, name) {
     } else {
       seen.textContent = "nothing is known of this patient";
     }
+    // Who sends no wave has numbers side by side in place of an empty half of a page.
+    live.classList.toggle("quiet", !none.hidden && !tile?.waves.length);
     const found = alertsOf(name);
     const now_key = found.map((one) => `${one.alert_id}.${one.transition}`).join();
     if (now_key !== key) {

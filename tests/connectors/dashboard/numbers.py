@@ -23,6 +23,11 @@ COLLECT = """
       found.set(marked, [source, marked.textContent, Number(scale ?? 1), Number(plus ?? 0)]);
     } else if (!node.closest(exempt)) bare.push(`${text} in <${node.tagName.toLowerCase()} class="${node.className}">`);
   }
+  for (const input of document.querySelectorAll("input[type=number]")) {
+    if (!input.value || !input.checkVisibility()) continue;
+    if (input.dataset.source) found.set(input, [input.dataset.source, input.value, 1, 0]);
+    else bare.push(`${input.value} in the input ${input.ariaLabel}`);
+  }
   return { found: [...found.values()], bare };
 }
 """
