@@ -1,11 +1,15 @@
 """The dashboard in a real browser on the whole pipeline: recorded patients, live."""
 
 import re
+import time
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
+from dataflows.contracts import vitals_pb2 as pb
+from dataflows.contracts.frames import NumericFramer, Origin, Reading, message_id, subject_of
+from tests.connectors.dashboard.contrast import faint
 from tests.connectors.dashboard.ward import screenshots
 from tests.waiting import until
 
@@ -56,6 +60,21 @@ def test_a_patient_has_strips_with_r_peaks_and_a_rate(page, ward):
     shot(page, "patient-light")
 
 
+def test_strips_of_every_patient_who_sends_a_wave(page, ward):
+    page.goto(f"{ward.url}/#/strips")
+    expect(page.locator(".wall figure")).to_have_count(3, timeout=SOON_MS)  # the fourth sends numbers alone
+    assert sorted(page.locator(".wall figcaption a").all_inner_texts()) == ["100", "203", "a161l"]
+    assert sorted(page.locator(".wall figcaption").all_inner_texts())[2] == "a161l ecg_ii"  # lead II before others
+    page.wait_for_function("window.vitals.counters.samples > 3000 && window.vitals.counters.marks > 5", timeout=SOON_MS)
+    before = counters(page)
+    page.wait_for_timeout(4000)  # the time over which the speed is measured
+    drawn = counters(page)["samples"] - before["samples"]
+    assert drawn == pytest.approx(4 * (360 + 360 + 250), rel=0.15)
+    shot(page, "strips")
+    page.locator(".wall figcaption a", has_text="203").click()
+    expect(page.locator(".patient-head h1")).to_have_text("203")
+
+
 def test_an_alarm_comes_is_acknowledged_and_clears(page, ward):
     page.goto(f"{ward.url}/#/alerts")
     card = page.locator('.alert-card[data-patient="a161l"][data-rule="asystole"]').first
@@ -103,6 +122,7 @@ def test_a_dead_server_is_said_within_seconds_and_the_screen_comes_back(page, wa
     ward.stop()
     expect(page.locator("#banner")).to_contain_text("NO DATA FROM THE SERVER", timeout=4000)
     shot(page, "stale")
+    assert faint(page, 20) == []
     ward.start()
     expect(page.locator("#banner")).to_be_hidden(timeout=SOON_MS)
     drawn = counters(page)["samples"]
@@ -140,3 +160,81 @@ def test_pages_by_keyboard(page, ward):
     page.locator(".tile").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator(".patient-head h1")).to_be_visible()
+
+
+COUNT_PULSES = """
+window.pulses = 0;
+const make = AudioContext.prototype.createOscillator;
+AudioContext.prototype.createOscillator = function () { window.pulses += 1; return make.call(this); };
+"""
+
+
+def low_pressure(ward, patient):
+    """A systolic pressure of 80 mmHg: an alert of high priority at once."""
+    reading = Reading(pb.CODE_SBP, 80.0, pb.UNIT_MM_HG)
+    frame = NumericFramer(Origin(patient, "cuff", boot_id=1)).frame([reading], time.time_ns())
+    publisher = ward.whole.publisher()
+    publisher.publish_all([(subject_of(frame), {"Nats-Msg-Id": message_id(frame)}, frame.SerializeToString())])
+    publisher.close()
+
+
+def test_sound_says_the_priority_and_a_mute_ends_by_itself_or_with_a_new_high_alert(page, ward):
+    page.clock.install()
+    page.add_init_script(COUNT_PULSES)
+    page.goto(ward.url)
+    low_pressure(ward, "bed-1")
+    expect(page.locator('.tile[data-patient="bed-1"]')).to_have_attribute("data-priority", "high", timeout=SOON_MS)
+    button = page.locator("#sound")
+    bursts = "window.vitals.sound.bursts"
+    page.wait_for_timeout(3000)
+    assert page.evaluate(bursts) == 0  # nothing sounds before somebody wanted it
+    expect(button).to_have_text("Turn sound on")
+    button.click()
+    page.wait_for_function(f"{bursts} >= 1", timeout=SOON_MS)
+    assert page.evaluate(f"window.pulses / {bursts}") == 10  # three for medium, one for low
+
+    button.click()
+    expect(button).to_have_text(re.compile(r"^Muted for 1\d\d s$"))
+    before = page.evaluate(bursts)
+    page.clock.fast_forward(60_000)
+    page.wait_for_timeout(2000)
+    assert page.evaluate(bursts) == before
+    page.clock.fast_forward(60_000)
+    page.wait_for_function(f"{bursts} > {before}", timeout=SOON_MS)
+    expect(button).to_have_text("Mute for 2 min", timeout=SOON_MS)
+
+    button.click()
+    expect(button).to_have_text(re.compile("^Muted"))
+    low_pressure(ward, "bed-2")
+    expect(button).to_have_text("Mute for 2 min", timeout=SOON_MS)
+
+
+DRAW = """
+async () => {
+  const { drawStill } = await import("/sweep.js");
+  const { grid } = await import("/trends.js");
+  const canvas = document.createElement("canvas");
+  canvas.className = "strip";
+  document.body.append(canvas);
+  const wave = (from, to) => Array.from({ length: 250 }, (_, n) => (n >= from && n < to ? null : Math.sin(n / 8)));
+  const frame = (second, samples) => ({ ts_ns: second * 1e9, fs_hz: 250, lsb: 0.001, samples });
+  // The third second never came, half of the fourth was invalid.
+  drawStill(canvas, "ecg_ii", [frame(0, wave(0, 0)), frame(1, wave(0, 0)), frame(3, wave(0, 125))], 0, 4000);
+  const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const inked = Array(width).fill(false);
+  data.forEach((value, at) => { if (at % 4 === 3 && value) inked[((at - 3) / 4) % width] = true; });
+  const rows = [0, 60, 240].map((s) => ({ ts_ns: s * 1e9, mean: 1, low: 1, high: 1 }));
+  return { inked, mean: grid(rows, 0, 300, 60).mean };
+}
+"""
+
+
+def test_a_gap_is_a_gap_in_a_strip_and_in_a_trend(page, ward):
+    page.goto(ward.url)
+    drawn = page.evaluate(DRAW)
+    second = len(drawn["inked"]) / 4
+    there, absent = drawn["inked"][: int(1.9 * second)], drawn["inked"][int(2.1 * second) : int(3.4 * second)]
+    assert sum(there) > 0.95 * len(there)
+    assert not any(absent)
+    assert any(drawn["inked"][int(3.6 * second) :])
+    assert drawn["mean"] == [1, 1, None, None, 1]

@@ -74,8 +74,10 @@ class Ward(threading.Thread):
 
     def stop(self) -> None:
         """Devices fall silent."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self.join()
+        # nats-py swallows a cancellation that meets it in the midst of a flush.
+        while self.is_alive():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+            self.join(0.5)
 
     async def _play(self) -> None:
         import time
