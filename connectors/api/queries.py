@@ -144,10 +144,20 @@ def waveforms_at(tenant: str, ts_ns: int) -> Query:
 
 def devices(tenant: str, now_ns: int, patient: str) -> Query:
     """Devices that a patient wore in the last day."""
-    sql = "SELECT DISTINCT device FROM %s WHERE ts > %%s AND tenant = %%s AND patient = %%s"
-    both = " UNION ".join(sql % table for table in ("observations", "waveforms"))
-    one = [now_ns - _LATEST_H * 3600 * 10**9, tenant, patient]
-    return both, [*one, *one]
+    return _worn("device", "patient", (now_ns - _LATEST_H * 3600 * 10**9, tenant, patient))
+
+
+def wearers(tenant: str, now_ns: int, device: str) -> Query:
+    """Patients who wore a device of this name in the last day."""
+    return _worn("patient", "device", (now_ns - _LATEST_H * 3600 * 10**9, tenant, device))
+
+
+def _worn(wanted: str, known: str, values: tuple[object, ...]) -> Query:
+    each = [
+        f"SELECT DISTINCT {wanted} FROM {table} WHERE ts > %s AND tenant = %s AND {known} = %s"  # noqa: S608  (constants)
+        for table in ("observations", "waveforms")
+    ]
+    return " UNION ".join(each), [*values, *values]
 
 
 def observation_rollup(where: dict[str, str], span: Span, every: str) -> Query:

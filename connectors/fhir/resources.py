@@ -32,6 +32,8 @@ CODES: dict[str, tuple[tuple[str, str], ...]] = {
     "fio2": (("3150-6", "Inhaled oxygen concentration"),),
     "o2_flow": (("3151-8", "Inhaled oxygen flow rate"),),
 }
+PIPELINE = "pipeline"
+"""Device of alerts that no device is behind."""
 PANEL = "bp"
 """Systolic, diastolic and mean pressure of one moment are one Observation: the profile wants the panel."""
 PRESSURES = ("sbp", "dbp", "map")
@@ -216,7 +218,7 @@ def flag(alert: Mapping[str, Any]) -> Resource:
 
 def device_id(device: str) -> str:
     """An id of FHIR has no underscore; a name of ours may: `.` stands for it, which no name has."""
-    return device.replace("_", ".") or "pipeline"
+    return device.replace("_", ".") or PIPELINE
 
 
 def patient_id_of(reference: str) -> str:
@@ -234,15 +236,15 @@ def patient(name: str) -> Resource:
     }
 
 
-def device(name: str, patient_name: str) -> Resource:
-    """A device and who wears it."""
-    return {
+def device(name: str, patient_name: str | None) -> Resource:
+    """A device and who wears it; None where that is nobody, or devices of several patients have this name."""
+    found = {
         "resourceType": "Device",
         "id": device_id(name),
-        "identifier": [{"system": f"{BASE}/device", "value": name}],
+        "identifier": [{"system": f"{BASE}/device", "value": name or PIPELINE}],
         "status": "active",
-        "patient": {"reference": f"Patient/{device_id(patient_name)}"},
     }
+    return found if patient_name is None else found | {"patient": {"reference": f"Patient/{device_id(patient_name)}"}}
 
 
 def searchset(

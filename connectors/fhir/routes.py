@@ -221,6 +221,16 @@ async def devices(request: Request) -> Response:
     return _answer(resources.searchset(found, base, str(request.url), None))
 
 
+async def device(request: Request) -> Response:
+    """Read: a device of the last day, with its patient where one alone has a device of this name; the pipeline."""
+    here, tenant = place(request)
+    name = token(resources.patient_id_of(request.path_params["id"]), "id")
+    rows = await here.database.rows(*queries.wearers(tenant, time.time_ns(), name))
+    if not rows and name != resources.PIPELINE:
+        raise ProblemError(404, f"nothing of a device {name} in the last 24 hours")
+    return _answer(resources.device(name, rows[0]["patient"] if len(rows) == 1 else None))
+
+
 async def patient(request: Request) -> Response:
     """Read: a pseudonym of whom something came in the last day."""
     here, tenant = place(request)
@@ -241,7 +251,7 @@ async def metadata(_: Request) -> Response:
     listed = {
         "Observation": (both, ["_id", "patient", "code", "combo-code", "component-code", "category", "date"]),
         "Flag": (both, ["patient", "status", "date"]),
-        "Device": (both[1:], ["patient"]),
+        "Device": (both, ["patient"]),
         "Patient": (both[:1], []),
     }
     served = [
@@ -273,6 +283,7 @@ def fhir_routes() -> list[BaseRoute]:
         "/Flag": flags,
         "/Flag/{id}": flag,
         "/Device": devices,
+        "/Device/{id}": device,
         "/Patient/{id}": patient,
     }
     return [Route(path, _saying(handler)) for path, handler in routes.items()]

@@ -53,6 +53,7 @@ CONTRACTS = {
     ("GET", f"{FHIR}/Flag"): {"wrong": {"date": "xx2026-01-01"}},
     ("GET", f"{FHIR}/Flag/{{id}}"): {"wrong": {"id": "00000000-0000-0000-0000-000000000000"}},
     ("GET", f"{FHIR}/Device"): {"params": {"patient": PATIENT}, "wrong": {"patient": "a b"}},
+    ("GET", f"{FHIR}/Device/{{id}}"): {"wrong": {"id": "nothing"}},
     ("GET", f"{FHIR}/Patient/{{id}}"): {"wrong": {"id": "nobody"}},
 }
 READS = sorted(key for key in CONTRACTS if key[0] == "GET")
@@ -81,6 +82,7 @@ def known(served):
     ids = {
         f"{FHIR}/Observation/{{id}}": bundle["entry"][0]["resource"]["id"],
         f"{FHIR}/Flag/{{id}}": alerts[0]["alert_id"],
+        f"{FHIR}/Device/{{id}}": "replay",
         f"{FHIR}/Patient/{{id}}": PATIENT,
     }
     return {"patient": PATIENT, "signal": SIGNAL, "name": "note", "alert_id": alerts[0]["alert_id"], "ids": ids}

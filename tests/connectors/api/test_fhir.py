@@ -108,6 +108,9 @@ def test_alerts_are_flags_devices_and_patients_are_there(fhir, questdb, pipeline
     assert {one["id"] for one in active} == {one["id"] for one in found if one["status"] == "active"}
     (device,) = entries(fhir("/Device", patient=ECG))
     assert device["identifier"][0]["value"] == "replay"
+    # Every patient of the sample has one of this name.
+    assert fhir("/Device/replay") == {name: value for name, value in device.items() if name != "patient"}
+    assert fhir("/Device/pipeline")["identifier"][0]["value"] == "pipeline"
     assert fhir(f"/Patient/{resources.device_id(NUMERICS)}")["identifier"][0]["value"] == NUMERICS
     assert fhir("/metadata")["fhirVersion"] == "4.0.1"
 
@@ -142,6 +145,7 @@ def test_an_alert_is_on_one_page_however_often_it_changed(fhir, questdb, pipelin
         ("/Observation/x", 404, {}),
         ("/Flag/00000000-0000-0000-0000-000000000000", 404, {}),
         ("/Patient/nobody", 404, {}),
+        ("/Device/nothing", 404, {}),
     ],
 )
 def test_a_refusal_is_an_outcome_that_says_why(fhir, path, status, params):

@@ -135,6 +135,8 @@ def test_a_panel_is_read_by_its_id_and_brings_what_it_refers_to(search, served, 
     assert flat(search(_id="17-00")[0]) == []
     assert sorted((one["resourceType"], one["id"]) for one in included) == [("Device", "cuff.2"), ("Patient", "bp.1")]
     assert included[0]["identifier"][0]["value"] in {PATIENT, DEVICE}
+    own = httpx.get(f"{served.url}/fhir/r4/{panel['device']['reference']}", params={"tenant": TENANT}).json()
+    assert own == next(one for one in included if one["resourceType"] == "Device")
     assert {panel["subject"]["reference"], panel["device"]["reference"]} == {"Patient/bp.1", "Device/cuff.2"}
 
 
