@@ -94,7 +94,7 @@ export function limitEditor(patient, may) {
     const head = el("tr", {}, ...["Rule", "Limit", "Delay", "From, to", "Changed"].map((text) => el("th", { scope: "col" }, text)));
     const rows = found.rows.map((row) => tableRow(row, may));
     const table = el("div", { class: "scroll tall", tabindex: 0 }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
-    const scale = found.scale ? [". NEWS2 scores SpO₂ on scale ", figure(found.scale.value, found.scale.source)] : [];
+    const scale = found.scale ? [el("span", { class: "label" }, ", NEWS2 scores SpO₂ on scale "), figure(found.scale.value, found.scale.source)] : [];
     const told = el("p", {}, "Profile: ", el("strong", {}, words(found.profile)), ...scale);
     if (!may) return body.replaceChildren(told, table);
     const form = el("form", { class: "limits" }, table, el("button", { type: "submit" }, "Set changed limits"));
