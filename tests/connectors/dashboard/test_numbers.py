@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import httpx
 import pytest
@@ -161,9 +162,9 @@ def opened(page, ward, path):
     page.wait_for_timeout(1500)  # what an opened section asks for arrives
 
 
-def right(number, client, held):
+def right(number, asked, held):
     """Whether API and database both say what the page says."""
-    answer = client.get(number.address)
+    answer = asked(number.address)
     if answer.status_code == 404:
         return False
     told = resolve(answer.raise_for_status().json(), number.way)
@@ -175,9 +176,10 @@ def wrong_of(numbers, client, held, patience_s):
     """Numbers that API or database contradict; rows take a moment until they can be seen."""
     deadline, left = time.monotonic() + patience_s, set(numbers)
     while left and time.monotonic() < deadline:
+        asked = cache(client.get)  # many numbers of a page are of one answer
         for number in sorted(left, key=lambda one: one.source):
             try:
-                if right(number, client, held):
+                if right(number, asked, held):
                     left.discard(number)
             except (IndexError, ValueError, KeyError):
                 pass  # the row is not there yet
