@@ -50,8 +50,10 @@ def test_each_kind_of_read_is_noted_once_and_refusals_are_not(served, pipeline):
 def test_fhir_and_the_burden_are_noted_by_the_names_of_the_pipeline(served, pipeline):
     with served.client() as client:
         client.get("/burden")
-        for path in ("Observation?patient=Patient/uw.100006", "Device?patient=uw.100006", "Patient/uw.100006"):
-            assert client.get(f"{served.url}/fhir/r4/{path}").status_code == 200
+        own = {"patient": "Patient/uw.100006"}
+        for path, asked in (("Observation", own), ("Device", own), ("Patient/uw.100006", {})):
+            params = client.params.merge(asked)
+            assert client.get(f"{served.url}/fhir/r4/{path}", params=params).status_code == 200
     found = reads(pipeline.settings)
     assert ("local", TENANT, "", "/api/v1/burden") in found
     for route in ("Observation", "Device", "Patient/*"):
