@@ -132,6 +132,7 @@ class Ground:
         self.devices = Devices(self.ward, self.whole.publisher)
         self.devices.start()
         self.spilled_before = self.rejected_before = self.restarts_before = 0
+        self.notes: list[str] = []
 
     def last_seq(self) -> int:
         """Last message of the log."""
@@ -185,12 +186,12 @@ class Ground:
 
     def try_fault(self, fault: "Fault") -> Verdict:
         """Injects, holds, heals, waits, and looks what is lost or doubled."""
-        started, restarts = time.monotonic(), self.flow.total_restarts
+        started, restarts, self.notes = time.monotonic(), self.flow.total_restarts, []
         self.break_with(fault)
         recovered_s = self.settle()
         lost, doubled = self.balance().totals["lost"], self.doubled()
         seconds = time.monotonic() - started
-        return Verdict(fault.name, recovered_s, lost, doubled, self.flow.total_restarts - restarts, seconds)
+        return Verdict(fault.name, recovered_s, lost, doubled, self.flow.total_restarts - restarts, seconds, self.notes)
 
     def break_with(self, fault: "Fault") -> None:
         """Injects, waits until it bites, holds, heals."""

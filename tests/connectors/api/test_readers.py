@@ -31,7 +31,15 @@ def reads(settings):
     return audited(settings, "read")
 
 
+def noted(settings, patient, route):
+    """How often AUDIT says that somebody without a key read this."""
+    return reads(settings).count(("local", TENANT, patient, route))
+
+
 def test_each_kind_of_read_is_noted_once_and_refusals_are_not(served, pipeline):
+    # Other tests read the same, and what is noted once in ten minutes may have been noted before them.
+    routes = [f"/api/v1/patients/*/{name}" for name in ("beats", "observations")]
+    before = {route: noted(pipeline.settings, "100", route) for route in routes}
     with served.client() as client:
         for _ in range(3):
             assert client.get("/patients/100/beats").status_code == 200
@@ -39,15 +47,16 @@ def test_each_kind_of_read_is_noted_once_and_refusals_are_not(served, pipeline):
         client.get("/patients")
         assert client.get("/patients/nobody-here/latest").status_code == 404
         client.get("/me")
-    mine = [one for one in reads(pipeline.settings) if one[2] == "100"]
-    assert mine.count(("local", TENANT, "100", "/api/v1/patients/*/beats")) == 1
-    assert mine.count(("local", TENANT, "100", "/api/v1/patients/*/observations")) == 1
+    for route in routes:
+        assert max(1, before[route]) <= noted(pipeline.settings, "100", route) <= before[route] + 1
     everybody = [one for one in reads(pipeline.settings) if one[1] == TENANT]
     assert ("local", TENANT, "", "/api/v1/patients") in everybody
     assert not [one for one in everybody if one[3].endswith("/me") or one[2] == "nobody-here"]
 
 
 def test_fhir_and_the_burden_are_noted_by_the_names_of_the_pipeline(served, pipeline):
+    routes = [f"/fhir/r4/{name}" for name in ("Observation", "Device", "Patient/*")]
+    before = {route: noted(pipeline.settings, "uw_100006", route) for route in routes}
     with served.client() as client:
         client.get("/burden")
         own = {"patient": "Patient/uw.100006"}
@@ -56,8 +65,8 @@ def test_fhir_and_the_burden_are_noted_by_the_names_of_the_pipeline(served, pipe
             assert client.get(f"{served.url}/fhir/r4/{path}", params=params).status_code == 200
     found = reads(pipeline.settings)
     assert ("local", TENANT, "", "/api/v1/burden") in found
-    for route in ("Observation", "Device", "Patient/*"):
-        assert found.count(("local", TENANT, "uw_100006", f"/fhir/r4/{route}")) == 1
+    for route in routes:
+        assert max(1, before[route]) <= noted(pipeline.settings, "uw_100006", route) <= before[route] + 1
 
 
 def test_without_nats_it_is_counted_and_noted_when_it_comes_again(pipeline, caplog):
