@@ -99,15 +99,15 @@ def free_disk(ground: Ground) -> None:
     def mended() -> bool:
         nonlocal suspended_at
         http = QuestDBHttp(ground.questdb.settings)
-        tables = http.rows("SELECT * FROM wal_tables()")
-        for table in (table for table in tables if table["suspended"] and table["name"] in TABLES):
+        tables = [table for table in http.rows("SELECT * FROM wal_tables()") if table["name"] in TABLES]
+        for table in (table for table in tables if table["suspended"]):
             name, next_txn = table["name"], int(table["writerTxn"]) + 1
             suspended_at = time.monotonic()
             resumed[name, next_txn] += 1
             leave_out = resumed[name, next_txn] > RESUMES
             http.execute(f"ALTER TABLE {name} RESUME WAL" + (f" FROM TXN {next_txn + 1}" if leave_out else ""))
             damaged.update({name} if leave_out else ())
-        pending = any(state.pending_transactions for state in ground.questdb.reader.health())
+        pending = any(int(table["sequencerTxn"]) > int(table["writerTxn"]) for table in tables)
         return not pending and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
 
     until(mended, 60, poll_s=0.2)
