@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +36,17 @@ class UnreadableError(Exception):
 
 def recordings(root: Path) -> tuple[list[Recording], list[str]]:
     """Everything below `root` (or the file itself) that is SpO2, and why other candidates were left out."""
-    found, skipped = list[Recording](), list[str]()
+    found, skipped = dict[str, Recording](), list[str]()
     files = [root] if root.is_file() else sorted(root.rglob("*"))
     for path in files:
         try:
-            found += _read(path, root)
+            for one in _read(path, root):
+                # Of two files that differ only by suffix the second keeps its own, or it would replace the first.
+                name = f"{one.name}{path.suffix}" if one.name in found else one.name
+                found[name] = replace(one, name=name)
         except (UnreadableError, csv.Error, OSError) as error:
             skipped.append(f"{path.name}: {error}")
-    return found, skipped
+    return list(found.values()), skipped
 
 
 def _read(path: Path, root: Path) -> Iterator[Recording]:

@@ -5,9 +5,9 @@ would, a frame a second and signal. Nobody raises an alarm for it: the flow's ow
 asked. An alarm of the record's kind counts when it stands at any time in the last 20 s. Printed twice: as announced,
 and as it would be if no finding were ever withheld; the difference is what the witnesses do.
 
-`python -m bench.rhythm_live DIR --asystole` on a folder of annotated records (MIT-BIH Arrhythmia) sends the first lead
-alone, so that no witness helps, and holds each asystole against the reference: it is true when no beat and no flutter
-wave lies inside.
+`python -m bench.rhythm_live DIR --beats` on a folder of annotated records (MIT-BIH Arrhythmia) sends the first lead
+alone, so that no witness helps, and holds what is found against the reference: an asystole is true when no beat and no
+flutter wave lies inside, a ventricular tachycardia when four of five beats of its run are ventricular.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,37 +124,74 @@ def announced(path: Path) -> tuple[set[str], set[str]]:
 
 
 FLUTTER_WAVE = "!"
+VENTRICULAR = ("V", "E", "F", FLUTTER_WAVE)
+"""Ventricular beats of the reference: premature, escape, fusion; and flutter waves."""
+VENTRICULAR_SHARE = 0.8
+"""Of the beats of a ventricular tachycardia: one in five may be another, as the rule says."""
 MARGIN_S = 0.15
 """A reference beat so near to either end of a silence is the beat that bounds it."""
 
 
-def asystoles(path: Path) -> list[tuple[float, float, int]]:
-    """Asystoles of the first lead alone: onset and decision in s, and the reference's beats between them."""
+@dataclass(frozen=True)
+class Finding:
+    """An alarm beside the reference: onset and decision, s; the reference's beats between, and the ventricular ones."""
+
+    rule: str
+    onset_s: float
+    decided_s: float
+    beats: int
+    ventricular: int
+
+    @property
+    def true(self) -> bool:
+        """Whether the reference agrees."""
+        if self.rule == "asystole":
+            return self.beats == 0
+        return self.ventricular > 0 and self.ventricular >= VENTRICULAR_SHARE * self.beats
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.onset_s:.1f} s: {self.beats} inside, {self.ventricular} ventricular"
+
+
+def findings(path: Path) -> list[Finding]:
+    """Asystoles and ventricular tachycardias of the first lead of a record alone."""
     record: Any = wfdb.rdrecord(str(path), channels=[0])
     output, _ = heard(as_channels([(record.sig_name[0], "mV", record.p_signal[:, 0])], float(record.fs)))
     annotation: Any = wfdb.rdann(str(path), "atr")
-    beats_s = annotation.sample[np.isin(annotation.symbol, sorted(BEAT_CODES | {FLUTTER_WAVE}))] / record.fs
+    symbols = np.array(annotation.symbol)
+    known = np.isin(symbols, sorted(BEAT_CODES | {FLUTTER_WAVE}))
+    beats_s, ventricular = annotation.sample[known] / record.fs, np.isin(symbols[known], VENTRICULAR)
     found = []
     for event in output.events:
-        if isinstance(event, Detection) and event.rule == "asystole" and event.raised:
-            onset_s, decided_s = ((ns - START_NS) / SECOND_NS for ns in (event.onset_ns, event.sample_ns))
-            inside = (beats_s > onset_s + MARGIN_S) & (beats_s < decided_s - MARGIN_S)
-            found.append((onset_s, decided_s, int(inside.sum())))
+        if not (isinstance(event, Detection) and event.raised):
+            continue
+        if event.rule not in {"asystole", "ventricular_tachycardia"}:
+            continue
+        onset_s, decided_s = ((ns - START_NS) / SECOND_NS for ns in (event.onset_ns, event.sample_ns))
+        # A silence lies between two beats, a run is from its first beat to its last.
+        margin_s = MARGIN_S if event.rule == "asystole" else -MARGIN_S
+        inside = (beats_s > onset_s + margin_s) & (beats_s < decided_s - margin_s)
+        counts = int(inside.sum()), int((inside & ventricular).sum())
+        found.append(Finding(event.rule, onset_s, decided_s, *counts))
     return found
 
 
 def against_beats(folder: Path, file: Path | None) -> None:
-    """Prints the asystoles of every annotated record beside the reference."""
-    records, true, false = {}, 0, 0
+    """Prints asystoles and ventricular tachycardias of every annotated record beside the reference."""
+    every: dict[str, list[Finding]] = {}
     for path in sorted(folder.glob("*.atr")):
-        if found := asystoles(path.with_suffix("")):
-            records[path.stem] = found
-            print(path.stem, ", ".join(f"{onset_s:.1f} s: {beats} inside" for onset_s, _, beats in found))
-            true += sum(beats == 0 for *_, beats in found)
-            false += sum(beats > 0 for *_, beats in found)
-    print(f"asystoles: {true} without a beat or flutter wave inside, {false} with")
+        if found := findings(path.with_suffix("")):
+            every[path.stem] = found
+            print(path.stem, *found, sep="\n  ")
+    totals: dict[str, dict[str, int]] = {}
+    for one in (one for found in every.values() for one in found):
+        total = totals.setdefault(one.rule, {"true": 0, "false": 0})
+        total["true" if one.true else "false"] += 1
+    for rule, total in sorted(totals.items()):
+        print(f"{rule}: {total['true']} as in the reference, {total['false']} not")
     if file:
-        file.write_text(json.dumps({"true": true, "false": false, "records": records}, indent=1))
+        records = {name: [asdict(one) for one in found] for name, found in every.items()}
+        file.write_text(json.dumps({"total": totals, "records": records}, indent=1))
 
 
 def main() -> None:
@@ -162,9 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--asystole", action="store_true", help="asystoles of the first lead against reference beats")
+    parser.add_argument("--beats", action="store_true", help="the first lead alone, against the reference's beats")
     options = parser.parse_args()
-    if options.asystole:
+    if options.beats:
         against_beats(options.folder, options.json)
         return
     begun = time.process_time()

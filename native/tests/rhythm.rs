@@ -1,7 +1,7 @@
 //! Rhythm alarms: the definitions against plain loops, steps against their times, and any order of calls.
 
 use _native::ecg::{Beat, BeatLabel};
-use _native::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor, RhythmRule};
+use _native::rhythm::{RhythmEvent, RhythmLimits, RhythmMonitor, RhythmRule, Shape};
 use proptest::prelude::*;
 
 const FS: f64 = 250.0;
@@ -60,7 +60,7 @@ fn weak_beats_end_no_silence_and_count_for_the_rate() {
     let last = strong.last().unwrap().sample;
     monitor.beats(&strong);
     for n in 1..=8 {
-        monitor.beat_of_size(&beat(last + 200 * n, false), true);
+        monitor.shaped_beat(&beat(last + 200 * n, false), Some(Shape { size: 0.1, like_usual: Some(0.0), weak: true }));
     }
     monitor.advance(last + 1700, &mut out);
     let raised = first(&out, RhythmRule::Asystole, true).unwrap();
@@ -173,6 +173,32 @@ fn five_fast_ventricular_beats_are_a_tachycardia_and_four_are_not() {
 }
 
 #[test]
+fn one_in_five_beats_of_a_tachycardia_may_be_unusual_without_the_label() {
+    // Places of the beats without the label, how like the usual shape they are, and whether that is a tachycardia.
+    let cases: [(&[u64], Option<f32>, bool); 6] = [
+        (&[3], Some(0.2), true),
+        (&[5], Some(0.2), true),
+        (&[3], Some(0.8), false),
+        (&[3], None, false),
+        (&[2, 4], Some(0.2), false),
+        (&[1], Some(0.2), true),
+    ];
+    for (others, like_usual, expected) in cases {
+        let (mut monitor, mut out) = (monitor(), Vec::new());
+        let before = at_intervals(&[0.8; 10]);
+        let last = before.last().unwrap().sample;
+        monitor.beats(&before);
+        for n in 1..=5 {
+            let shape = Shape { size: 1.0, like_usual, weak: false };
+            monitor.shaped_beat(&beat(last + 100 * n, !others.contains(&n)), Some(shape));
+        }
+        monitor.advance(last + 600, &mut out);
+        let raised = first(&out, RhythmRule::VentricularTachycardia, true);
+        assert_eq!(raised.is_some(), expected, "{others:?} {like_usual:?}");
+    }
+}
+
+#[test]
 fn fibrillation_needs_four_seconds_and_ends_four_seconds_after() {
     let (mut monitor, mut out) = (monitor(), Vec::new());
     monitor.beats(&at_intervals(&[0.5; 40]));
@@ -217,7 +243,11 @@ impl Call {
 
     fn announce(self, monitor: &mut RhythmMonitor) {
         match self {
-            Self::Beat(at, ventricular) => monitor.beats(&[beat(at, ventricular)]),
+            Self::Beat(at, ventricular) => {
+                let like_usual = (!at.is_multiple_of(3)).then_some((at % 7) as f32 / 7.0);
+                let shape = Shape { size: 1.0, like_usual, weak: false };
+                monitor.shaped_beat(&beat(at, ventricular), Some(shape));
+            }
             Self::Pulse(at) => monitor.pulses(&[at]),
             Self::Invalid(first, last) => monitor.invalid(first, last + 1),
             Self::Fibrillation(first, last) => monitor.fibrillation(first, last + 1),

@@ -30,6 +30,7 @@ def test_the_document_has_its_shape_and_a_bad_file_loses_no_other(tmp_path: Path
     csv(folder / "none.csv", at, np.full(3600, 127.0))
     wrong = np.where(at == 50, 1e13, at)
     csv(folder / "a_wrong_time.csv", wrong, dips)
+    (folder / "one_hz.txt").write_text("\n".join(f"{value:g}" for value in dips[:600]))
     (folder / "empty.csv").write_text("")
     (folder / "other.csv").write_text("t,spo2\nnoon,96\n")
     (folder / "bytes.csv").write_bytes(b"t,spo2\n0,\x00\xff\n1,96\n2,96\n")
@@ -46,6 +47,7 @@ def test_the_document_has_its_shape_and_a_bad_file_loses_no_other(tmp_path: Path
         assert found[name]["hours"] == pytest.approx(1.0, abs=0.01)
         assert found[name]["odi3"] == pytest.approx(12, abs=0.2)
         assert found[name]["t90_pct"] == pytest.approx(100 * 24 / 300, abs=3)
+    assert found["one_hz.txt"]["hours"] == pytest.approx(600 / 3600, abs=0.01)
     assert found["gap"] == found["rows_missing"]
     assert len(found["gap"]["events"]) == 10
     assert found["none"]["events"] == []

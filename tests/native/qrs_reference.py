@@ -275,6 +275,11 @@ class Pulse:
         self.beat = index
 
 
+def clip(x: float) -> float:
+    """Within the range that the network was trained on."""
+    return min(max(x, -3.0), 3.0)
+
+
 @dataclass
 class History:
     """What the decisions remember."""
@@ -310,9 +315,6 @@ class History:
         rr = median(self.rr, 0.8)
         elapsed = 1.0 if since is None else since
         previous, previous_before, last_second, strongest_reject = self.neighbours(c, t)
-
-        def clip(x: float) -> float:
-            return min(max(x, -3.0), 3.0)
 
         def usual(values: deque[float], level: str) -> float:
             return c[level] - (median(values, c[level] - power + beat_power)) + fall

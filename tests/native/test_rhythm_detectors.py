@@ -73,6 +73,18 @@ def test_slow_fibrillation_is_found_like_fast(mean_s: float):
     assert af[330:].all()
 
 
+@pytest.mark.parametrize("mean_s", [0.45, 0.8, 1.3])
+def test_a_first_episode_after_hours_without_is_found_and_the_next_is_found_sooner(mean_s: float):
+    rng = np.random.default_rng(8)
+    regular, irregular = 0.8 + rng.normal(0, 0.008, 8000), np.clip(rng.normal(mean_s, 0.22 * mean_s, 900), 0.25, None)
+    af = af_of(np.concatenate([regular, irregular, regular[:400], irregular]))
+    first, second = af[8000:8900], af[9300:]
+    assert not af[:7970].any()
+    assert not af[8990:9270].any()
+    assert first[170:870].all()
+    assert np.argmax(second) < np.argmax(first)
+
+
 def test_a_decision_uses_thirty_later_beats_and_no_more():
     rng = np.random.default_rng(3)
     samples = beats_at(np.concatenate([sinus(rng, 200), fibrillation(rng, 150), sinus(rng, 200)]))

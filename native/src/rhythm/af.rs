@@ -9,6 +9,7 @@
 //! Added here: hysteresis; intervals at ventricular beats or across invalid signal are left out, because a compensatory
 //! pause is not fibrillation; where every fifth beat is ventricular, what is left says too little to begin on; and none
 //! begins where rates follow from those before, because fibrillation has no memory: breathing and ectopy in turns do.
+//! Fibrillation comes in clusters, so whoever had it a moment ago needs less to have it again.
 //! Slow fibrillation is as irregular as fast: below 60/min irregularity is not divided by the mean any further, and
 //! classes of rates become narrower.
 
@@ -29,9 +30,17 @@ const ECTOPY: f64 = 2e-4;
 /// Levels of the two measures: pairs per second, and entropy as a share of the largest.
 const USUAL_IRREGULARITY: f64 = 0.75;
 const USUAL_ENTROPY: f64 = 0.76;
-/// Mean of the measures, each as a multiple of its level, at which fibrillation begins and ends.
-const BEGINS: f64 = 1.12;
-const ENDS: f64 = 0.82;
+/// Mean of the measures, each as a multiple of its level, at which fibrillation begins in a patient who had none of
+/// late, in one who had nothing else, and at which it ends.
+const BEGINS: f64 = 1.25;
+const BEGINS_AGAIN: f64 = 0.9;
+const ENDS: f64 = 0.86;
+/// Weight of an interval in the share of fibrillation (a quarter of an hour at 70/min), and the share to begin with:
+/// nothing is known of the patient yet.
+const BURDEN_WEIGHT: f64 = 0.001;
+const UNKNOWN_BURDEN: f64 = 0.5;
+/// Over its level for so many intervals on end, the mean need be no higher.
+const LASTING: u8 = 100;
 /// Width of a class of rates, per minute, and how many classes there are. Below the even rate their widths are in
 /// proportion to the rate.
 const CLASS_BPM: f64 = 5.0;
@@ -60,7 +69,7 @@ pub struct AfBeat {
 }
 
 /// Streaming detector: one push a beat.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AfDetector {
     /// Beats without a decision, oldest first, with the one before the newest.
     waiting: VecDeque<u64>,
@@ -76,7 +85,31 @@ pub struct AfDetector {
     classes: VecDeque<u8>,
     /// Share of ventricular beats, averaged like the other measures.
     ventricular: f64,
+    /// Share of intervals in fibrillation, averaged over the last thousand.
+    burden: f64,
+    /// Intervals on end with the mean of the measures over its level, to `LASTING`.
+    over: u8,
     af: bool,
+}
+
+impl Default for AfDetector {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            last: None,
+            raw: VecDeque::new(),
+            filtered: VecDeque::new(),
+            fed: 0,
+            mean_s: 0.0,
+            unequal: 0.0,
+            ectopy: 0.0,
+            classes: VecDeque::new(),
+            ventricular: 0.0,
+            burden: UNKNOWN_BURDEN,
+            over: 0,
+            af: false,
+        }
+    }
 }
 
 impl AfDetector {
@@ -126,11 +159,14 @@ impl AfDetector {
         average(&mut self.unequal, unequal as f64 / (WINDOW * (WINDOW - 1) / 2) as f64);
         average(&mut self.ectopy, ratio * ratio);
         let measure = f64::midpoint(self.irregularity() / USUAL_IRREGULARITY, self.entropy() / USUAL_ENTROPY);
+        self.over = if measure > 1.0 { LASTING.min(self.over + 1) } else { 0 };
         self.af = if self.af {
             measure >= ENDS
         } else {
-            measure > BEGINS && self.ventricular < ECTOPIC && self.memory() <= MEMORY
+            let begins = BEGINS - self.burden * (BEGINS - BEGINS_AGAIN);
+            (measure > begins || self.over == LASTING) && self.ventricular < ECTOPIC && self.memory() <= MEMORY
         };
+        self.burden += BURDEN_WEIGHT * (f64::from(u8::from(self.af)) - self.burden);
     }
 
     /// Largest autocorrelation of the classes, of either sign, at the lags: near 0 in fibrillation, near 1 where rates
@@ -170,7 +206,7 @@ impl AfDetector {
 
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.put(&[self.waiting.len() as u8, self.raw.len() as u8, self.filtered.len() as u8]);
-        writer.one(u8::from(self.af)).one(self.fed);
+        writer.one(u8::from(self.af)).one(self.over).one(self.fed);
         writer
             .one(self.last.map_or(u64::MAX, |(sample, _)| sample))
             .one(u8::from(self.last.is_some_and(|last| last.1)));
@@ -182,14 +218,14 @@ impl AfDetector {
         for &interval in self.raw.iter().chain(&self.filtered) {
             writer.one(interval);
         }
-        writer.put(&[self.mean_s, self.unequal, self.ectopy, self.ventricular]);
+        writer.put(&[self.mean_s, self.unequal, self.ectopy, self.ventricular, self.burden]);
         writer.part(&self.classes.iter().copied().collect::<Vec<_>>());
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, StateError> {
-        let mut counts = [0_u8; 4];
+        let mut counts = [0_u8; 5];
         reader.fill(&mut counts)?;
-        let [waiting, raw, filtered, af] = counts;
+        let [waiting, raw, filtered, af, over] = counts;
         let fed = reader.one()?;
         let (last, ventricular) = (reader.one::<u64>()?, reader.one::<u8>()? != 0);
         let mut back = vec![0_u32; waiting.into()];
@@ -197,7 +233,7 @@ impl AfDetector {
         let newest: u64 = reader.one()?;
         let mut intervals = vec![0.0_f64; usize::from(raw) + usize::from(filtered)];
         reader.fill(&mut intervals)?;
-        let mut averages = [0.0_f64; 4];
+        let mut averages = [0.0_f64; 5];
         reader.fill(&mut averages)?;
         let classes: VecDeque<u8> = reader.part()?.iter().copied().collect();
         let sane = |value: &f64| (0.0..=LONGEST_S).contains(value);
@@ -223,6 +259,8 @@ impl AfDetector {
             ectopy: averages[2],
             classes,
             ventricular: averages[3],
+            burden: averages[4],
+            over: over.min(LASTING),
             af: af != 0,
         })
     }

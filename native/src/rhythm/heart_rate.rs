@@ -15,12 +15,16 @@ const SLOW_S: f64 = 1.2;
 const AVERAGED_RUN: usize = 8;
 /// Ventricular beats that make a run.
 const RUN: usize = 3;
+/// Beats of a ventricular run among which one may be another.
+const OTHERS: usize = 5;
 
 /// One beat of the recent past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Past {
     pub sample: u64,
     pub ventricular: bool,
+    /// Its shape is not the usual one.
+    pub unusual: bool,
     /// Nothing invalid lies between this beat and the one before.
     pub joined: bool,
 }
@@ -71,6 +75,14 @@ impl Beats {
         self.0.iter().rev().take_while(|beat| beat.ventricular).count()
     }
 
+    /// Whether the last `count` beats are ventricular. One in five may be any other that is no usual one either: a
+    /// fusion beat, or one whose label was missed (`docs/benchmarks/rhythm_alarms.md`).
+    pub fn ventricular(&self, count: usize) -> bool {
+        let run = || self.0.iter().rev().take(count);
+        let others = run().filter(|beat| !beat.ventricular).count();
+        self.0.len() >= count && others <= count / OTHERS && run().all(|beat| beat.ventricular || beat.unusual)
+    }
+
     /// The rate that a bedside monitor shows: over the last 12 RR intervals; over 4 when three in a row are longer
     /// than 1.2 s; over those of a run of ventricular beats, at most 8. Intervals across invalid signal do not count.
     pub fn displayed(&self, fs_hz: f64) -> Option<Run> {
@@ -90,7 +102,9 @@ impl Beats {
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.0.len() as u8);
         for beat in &self.0 {
-            writer.one(beat.sample).one(u8::from(beat.ventricular) | u8::from(beat.joined) << 1);
+            writer
+                .one(beat.sample)
+                .one(u8::from(beat.ventricular) | u8::from(beat.joined) << 1 | u8::from(beat.unusual) << 2);
         }
     }
 
@@ -99,10 +113,11 @@ impl Beats {
         let mut beats = Self::default();
         for _ in 0..count {
             let (sample, flags) = (reader.one::<u64>()?, reader.one::<u8>()?);
-            if beats.last().is_some_and(|last| last.sample >= sample) || flags > 3 {
+            if beats.last().is_some_and(|last| last.sample >= sample) || flags > 7 {
                 return Err(StateError::Value("beats of the recent past"));
             }
-            beats.push(Past { sample, ventricular: flags & 1 != 0, joined: flags & 2 != 0 });
+            let [ventricular, joined, unusual] = [1, 2, 4].map(|flag| flags & flag != 0);
+            beats.push(Past { sample, ventricular, unusual, joined });
         }
         Ok(beats)
     }
@@ -135,7 +150,7 @@ mod tests {
         for (index, interval) in std::iter::once(&0.0).chain(intervals_s).enumerate() {
             at += interval * 1000.0;
             let ventricular = index + ventricular > intervals_s.len();
-            beats.push(Past { sample: at as u64, ventricular, joined: index > 0 });
+            beats.push(Past { sample: at as u64, ventricular, unusual: false, joined: index > 0 });
         }
         beats
     }

@@ -36,7 +36,7 @@ pub struct RhythmLimits {
     pub extreme_tachycardia_beats: u8,
     /// Beats per minute; infinity switches the rule off.
     pub ventricular_bpm: f64,
-    /// Consecutive ventricular beats, 2 to 24.
+    /// Consecutive ventricular beats, 2 to 24; every fifth may be one that is only unlike the usual ones.
     pub ventricular_beats: u8,
     /// Seconds of a fibrillatory waveform.
     pub fibrillation_s: f64,

@@ -36,7 +36,7 @@ pub enum RhythmRule {
     ExtremeBradycardia = 1,
     /// Above 140 bpm over 17 consecutive beats.
     ExtremeTachycardia = 2,
-    /// 5 consecutive ventricular beats above 100 bpm.
+    /// 5 consecutive beats above 100 bpm, ventricular but for one that is unlike the usual ones.
     VentricularTachycardia = 3,
     /// A fibrillatory, flutter or oscillatory waveform for 4 s.
     VentricularFibrillation = 4,

@@ -5,7 +5,7 @@ use super::heart_rate::{Beats, HeartRate, Past, Run};
 use super::limits::{ConfigError, RhythmLimits};
 use super::queue::{Item, Queue};
 use super::rules::{Finding, Latch, Pulses};
-use super::{RhythmEvent, RhythmRule};
+use super::{RhythmEvent, RhythmRule, Shape};
 use crate::ecg::{Beat, BeatLabel};
 
 /// Beats over which a rate must be back inside its limit before its alarm clears.
@@ -93,15 +93,18 @@ impl RhythmMonitor {
     /// Announces beats.
     pub fn beats(&mut self, beats: &[Beat]) {
         for beat in beats {
-            self.beat_of_size(beat, false);
+            self.shaped_beat(beat, None);
         }
     }
 
-    /// Announces a beat. A weak one, far smaller than the usual QRS, counts for every rate and ends no silence: P waves
-    /// that go on when the ventricles stand still are found as beats, and so is noise.
-    pub fn beat_of_size(&mut self, beat: &Beat, weak: bool) {
+    /// Announces a beat and its shape, as far as that is known. A weak one counts for every rate and ends no silence: P
+    /// waves that go on when the ventricles stand still are found as beats, and so is noise. One in five beats of a
+    /// ventricular tachycardia may be an unusual one without that label.
+    pub fn shaped_beat(&mut self, beat: &Beat, shape: Option<Shape>) {
         let ventricular = beat.label == BeatLabel::Ventricular;
-        self.queue.insert(beat.sample.max(self.at), Item::Beat { ventricular, weak });
+        let weak = shape.is_some_and(|shape| shape.weak);
+        let unusual = shape.is_some_and(|shape| shape.unusual());
+        self.queue.insert(beat.sample.max(self.at), Item::Beat { ventricular, weak, unusual });
     }
 
     /// Announces pulses of a pleth or arterial wave on the same sample count: they speak against asystole and pause.
@@ -157,7 +160,10 @@ impl RhythmMonitor {
             self.deadlines(at, out);
             self.at = self.at.max(at);
             match item {
-                Item::Beat { ventricular, weak } => self.beat(at, ventricular, weak, out),
+                Item::Beat { ventricular, weak, unusual } => {
+                    let joined = !self.broken;
+                    self.beat(Past { sample: at, ventricular, unusual, joined }, weak, out);
+                }
                 Item::Pulse => self.pulses.push(at),
                 Item::Invalid { end } => {
                     self.quiet_since = self.quiet_since.max(end);
@@ -232,11 +238,12 @@ impl RhythmMonitor {
         }
     }
 
-    fn beat(&mut self, sample: u64, ventricular: bool, weak: bool, out: &mut Vec<RhythmEvent>) {
+    fn beat(&mut self, beat: Past, weak: bool, out: &mut Vec<RhythmEvent>) {
+        let Past { sample, ventricular, .. } = beat;
         if self.beats.last().is_some_and(|last| last.sample >= sample) {
             return; // Announced twice, or after the monitor had passed it.
         }
-        self.beats.push(Past { sample, ventricular, joined: !self.broken });
+        self.beats.push(beat);
         self.atrial_fibrillation(sample, ventricular, out);
         self.broken = false;
         if !weak {
@@ -323,7 +330,7 @@ impl RhythmMonitor {
             if self.conducted == VENTRICULAR_END || !fast {
                 latch.clear(rule, run.last, found, out);
             }
-        } else if fast && self.beats.ventricular_run() >= count {
+        } else if fast && self.beats.ventricular(count) {
             latch.raise(rule, run.first, run.last, found, out);
         }
     }

@@ -7,8 +7,8 @@ use crate::state::{Reader, StateError, Writer};
 /// One thing that a rule reacts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A QRS; a weak one is too small to be the ventricles' usual beat.
-    Beat { ventricular: bool, weak: bool },
+    /// A QRS; a weak one is too small to be the ventricles' usual beat, an unusual one has another shape.
+    Beat { ventricular: bool, weak: bool, unusual: bool },
     /// A pulse of a pleth or arterial wave.
     Pulse,
     /// Nothing may be concluded from here up to this sample, exclusive.
@@ -28,7 +28,9 @@ impl Item {
             Self::Invalid { end } => (0, end),
             Self::Fibrillation { first } => (1, first),
             Self::Pulse => (2, 0),
-            Self::Beat { ventricular, weak } => (3, u64::from(ventricular) | u64::from(weak) << 1),
+            Self::Beat { ventricular, weak, unusual } => {
+                (3, u64::from(ventricular) | u64::from(weak) << 1 | u64::from(unusual) << 2)
+            }
         }
     }
 }
@@ -65,7 +67,9 @@ impl Queue {
                 0 => Item::Invalid { end: value },
                 1 => Item::Fibrillation { first: value },
                 2 => Item::Pulse,
-                3 if value < 4 => Item::Beat { ventricular: value & 1 != 0, weak: value & 2 != 0 },
+                3 if value < 8 => {
+                    Item::Beat { ventricular: value & 1 != 0, weak: value & 2 != 0, unusual: value & 4 != 0 }
+                }
                 _ => return Err(StateError::Value("announced item")),
             };
             queue.insert(at, item);

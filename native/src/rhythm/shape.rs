@@ -1,4 +1,4 @@
-//! The shape of each QRS: its size, its width, and how like the usual one and the one before it is.
+//! The shape of each QRS: its size, and how like the usual one it is.
 //!
 //! Relative or in units of the signal, on the wave at about 125 Hz, 120 ms about the R-peak. The usual shape is an
 //! exponential average of the beats that look like it, so a run of other beats does not replace it.
@@ -18,6 +18,8 @@ const WEIGHT: f32 = 1.0 / 16.0;
 const FORMING: u16 = 8;
 /// A beat less like the usual shape leaves it alone.
 const LIKE: f32 = 0.6;
+/// and below this it has another shape.
+const UNUSUAL: f32 = 0.5;
 
 /// Sizes that say what is usual, and how many it takes.
 const SIZES: usize = 32;
@@ -32,15 +34,18 @@ const LEAST_MV: f32 = 0.15;
 pub struct Shape {
     /// Largest minus smallest value, in units of the signal.
     pub size: f32,
-    /// Time in which the middle 80 % of the change happens, s.
-    pub width_s: f32,
-    /// Correlation with the usual shape, -1 to 1; 0 while that is not known.
-    pub like_usual: f32,
-    /// Correlation with the beat before; 0 without one.
-    pub like_last: f32,
+    /// Correlation with the usual shape, -1 to 1; absent while that is not known.
+    pub like_usual: Option<f32>,
     /// Far smaller than the usual QRS: a P wave or noise that was found as a beat, until 16 of 32 are like it. Or too small
     /// for any QRS, if the unit is a millivolt.
     pub weak: bool,
+}
+
+impl Shape {
+    /// Whether it has another shape than the usual one.
+    pub fn unusual(&self) -> bool {
+        self.like_usual.is_some_and(|like| like < UNUSUAL)
+    }
 }
 
 /// Keeps the wave of the last seconds and the usual shape.
@@ -53,7 +58,6 @@ pub struct Shapes {
     /// Means of `step` samples, newest last; NaN where one was invalid.
     wave: VecDeque<f32>,
     usual: Vec<f32>,
-    last: Vec<f32>,
     formed: u16,
     /// Sizes of the last beats.
     sizes: VecDeque<f32>,
@@ -70,7 +74,6 @@ impl Shapes {
             sum: 0.0,
             wave: VecDeque::new(),
             usual: Vec::new(),
-            last: Vec::new(),
             formed: 0,
             sizes: VecDeque::new(),
         }
@@ -124,15 +127,13 @@ impl Shapes {
         }
         let fold = |pick: fn(f32, f32) -> f32| window.iter().copied().fold(0.0, pick);
         let size = fold(f32::max) - fold(f32::min);
+        let like_usual = (self.formed == FORMING).then(|| likeness(&window, &self.usual));
         let shape = Shape {
             size,
             weak: size <= LEAST_MV || self.usual_size().is_some_and(|usual| size < WEAK * usual),
-            width_s: width(&window) / self.rate_hz() as f32,
-            like_usual: if self.formed < FORMING { 0.0 } else { likeness(&window, &self.usual) },
-            like_last: likeness(&window, &self.last),
+            like_usual,
         };
-        self.learn(&window, shape.like_usual);
-        self.last = window;
+        self.learn(&window, like_usual);
         if self.sizes.len() == SIZES {
             self.sizes.pop_front();
         }
@@ -159,11 +160,11 @@ impl Shapes {
         sizes.get(sizes.len() / 2).copied().filter(|_| sizes.len() >= FEWEST_SIZES)
     }
 
-    fn learn(&mut self, window: &[f32], like_usual: f32) {
+    fn learn(&mut self, window: &[f32], like_usual: Option<f32>) {
         if self.usual.is_empty() {
             self.usual = window.to_vec();
         }
-        if self.formed >= FORMING && like_usual < LIKE {
+        if like_usual.is_some_and(|like| like < LIKE) {
             return;
         }
         let weight = if self.formed < FORMING { 1.0 / f32::from(self.formed + 1) } else { WEIGHT };
@@ -177,7 +178,7 @@ impl Shapes {
     pub fn write(&self, writer: &mut Writer) {
         writer.one(self.fs_hz).one(self.samples).one(self.sum).one(self.formed);
         let list = |values: &VecDeque<f32>| values.iter().copied().collect::<Vec<_>>();
-        for values in [&list(&self.wave), &self.usual, &self.last, &list(&self.sizes)] {
+        for values in [&list(&self.wave), &self.usual, &list(&self.sizes)] {
             writer.one(values.len() as u16).put(values);
         }
     }
@@ -192,36 +193,18 @@ impl Shapes {
         shapes.samples = reader.one()?;
         shapes.sum = reader.one()?;
         shapes.formed = reader.one()?;
-        let mut lists = [const { Vec::new() }; 4];
+        let mut lists = [const { Vec::new() }; 3];
         for values in &mut lists {
             *values = vec![0.0_f32; reader.one::<u16>()?.into()];
             reader.fill(values)?;
         }
-        let [wave, usual, last, sizes] = lists;
+        let [wave, usual, sizes] = lists;
         if wave.len() as u64 > shapes.samples / shapes.step {
             return Err(StateError::Value("samples of a wave"));
         }
-        (shapes.wave, shapes.usual, shapes.last, shapes.sizes) = (wave.into(), usual, last, sizes.into());
+        (shapes.wave, shapes.usual, shapes.sizes) = (wave.into(), usual, sizes.into());
         Ok(shapes)
     }
-}
-
-/// Steps within which the change between values goes from 10 to 90 % of its sum.
-fn width(window: &[f32]) -> f32 {
-    let slopes: Vec<f32> = window.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-    let whole: f32 = slopes.iter().sum();
-    let (mut sum, mut from, mut to) = (0.0, None, 0);
-    for (at, slope) in slopes.iter().enumerate() {
-        sum += slope;
-        if from.is_none() && sum >= 0.1 * whole {
-            from = Some(at);
-        }
-        to = at;
-        if sum >= 0.9 * whole {
-            break;
-        }
-    }
-    to as f32 - from.unwrap_or(0) as f32
 }
 
 fn likeness(a: &[f32], b: &[f32]) -> f32 {
@@ -251,10 +234,10 @@ mod tests {
             shapes.push((0..250).map(|at| near(f64::from(at) / 250.0 - 0.5)));
             found.push(shapes.beat(n * 250 + 125).unwrap());
         }
-        assert!(found[15].like_usual > 0.99 && found[15].like_last > 0.99);
+        assert!(found[15].like_usual.unwrap() > 0.99 && !found[15].unusual());
         assert!((found[15].size - 1.0).abs() < 0.1);
-        assert!(found[20].like_usual < 0.0 && found[20].width_s > 2.0 * found[15].width_s);
-        assert!(found[25].like_usual > 0.99, "one beat does not change what is usual");
+        assert!(found[20].like_usual.unwrap() < 0.0 && found[20].unusual());
+        assert!(found[25].like_usual.unwrap() > 0.99, "one beat does not change what is usual");
         assert_eq!(shapes.beat(0), None, "forgotten");
     }
 

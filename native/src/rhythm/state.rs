@@ -9,7 +9,7 @@ use super::rules::{Latch, Pulses};
 use crate::state::{Reader, StateError, Writer};
 
 const KIND: [u8; 4] = *b"RHYT";
-const VERSION: u16 = 6;
+const VERSION: u16 = 8;
 
 impl RhythmMonitor {
     /// State as bytes: at most 1 KiB while announcements do not run ahead of [`Self::advance`] by more than 20.

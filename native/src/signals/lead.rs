@@ -262,7 +262,7 @@ impl Lead {
                 self.train.push(ts, shape.map_or(1.0, |shape| shape.size));
             }
             self.derived.beat(beat, shape, self.base, at, out);
-            self.rhythm.beat_of_size(beat, weak);
+            self.rhythm.shaped_beat(beat, shape);
         }
         self.train.advance(at.anchors.locate(self.base + self.detector.certain_until()).1, at.log_ns);
         for second in &scratch.found.quality {

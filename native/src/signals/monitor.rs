@@ -23,7 +23,7 @@ use super::silence::Standing;
 mod commands;
 
 const KIND: [u8; 4] = *b"SIGS";
-const VERSION: u16 = 10;
+const VERSION: u16 = 12;
 /// Signals of one patient that are followed at once; beyond it the one unheard for longest is forgotten. A patient
 /// wears a handful; the bound is for a device that invents names.
 const MAX_CHANNELS: usize = 32;
