@@ -1046,10 +1046,12 @@ class Publisher:
             PublishError: A message was refused or not acknowledged in time; others may be stored.
             JetStreamError: The connection broke; some may be stored.
         """
-    def scan(self, stream: str, from_seq: int, tag: str = "", subject: str = "") -> list[tuple[int, str, str]]:
+    def scan(
+        self, stream: str, from_seq: int, tag: str = "", subjects: Sequence[str] | None = None
+    ) -> list[tuple[int, str, str]]:
         """(sequence, header Nats-Msg-Id, header `tag`) of what the stream holds from a sequence to its present end.
 
-        An absent header is an empty string; `subject` (as stored, with wildcards) limits what is looked at.
+        An absent header is an empty string; `subjects` (as stored, with wildcards) limit what is looked at.
 
         Raises:
             JetStreamError: The stream cannot be read.

@@ -105,11 +105,11 @@ impl Link {
         let seen = fault.clone();
         let url = options.url.clone();
         connect = connect.event_callback(move |event| {
-            let words = words(&event).map(|words| format!("NATS at {url}: {words}"));
+            let failed = failure(&event, &url);
             let seen = seen.clone();
             async move {
-                if let Some(words) = words {
-                    seen.set(PullerError::Broken(words));
+                if let Some(failed) = failed {
+                    seen.set(failed);
                 }
             }
         });
@@ -123,13 +123,15 @@ impl Link {
 }
 
 /// What an event means for the flow; nothing when it is harmless.
-fn words(event: &Event) -> Option<String> {
+fn failure(event: &Event, url: &str) -> Option<PullerError> {
+    let broken = |words: &str| Some(PullerError::Broken(format!("NATS at {url}: {words}")));
+    let disconnected = |words: &str| Some(PullerError::Disconnected(format!("NATS at {url}: {words}")));
     match event {
         Event::Connected | Event::LameDuckMode | Event::Draining => None,
-        Event::Disconnected => Some("the connection broke".into()),
-        Event::Closed => Some("the connection was closed".into()),
-        Event::SlowConsumer(_) => Some("the client dropped messages that it had no room for".into()),
-        Event::ServerError(error) => Some(format!("the server says: {error}")),
-        Event::ClientError(error) => Some(format!("the client failed: {error}")),
+        Event::Disconnected => disconnected("the connection broke"),
+        Event::Closed => disconnected("the connection was closed"),
+        Event::SlowConsumer(_) => broken("the client dropped messages that it had no room for"),
+        Event::ServerError(error) => broken(&format!("the server says: {error}")),
+        Event::ClientError(error) => broken(&format!("the client failed: {error}")),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`Puller`] reads one partition of the log, [`Publisher`] appends to a stream and reads back what it holds.
 //! [`log`] and [`pull`] decide (log time, roster, grouping, bounds) and are pure. Nothing here reconnects: whatever
-//! interrupts a connection is an error of the next call, and the flow starts anew from its recovery state.
+//! interrupts a connection is an error of the next call, and the flow starts anew from its recovery state. The one
+//! exception is a message that the client library itself breaks off at ([`unread`]): the puller steps over it.
 
 mod link;
 pub mod log;
@@ -10,6 +11,7 @@ mod partition;
 mod publisher;
 pub mod pull;
 mod ticks;
+mod unread;
 mod watch;
 
 pub use link::Options;
@@ -30,6 +32,9 @@ pub enum PullerError {
     /// The connection, the consumer or the stream failed.
     #[error("{0}")]
     Broken(String),
+    /// The connection ended.
+    #[error("{0}")]
+    Disconnected(String),
     /// The position of the flow is no longer (or never was) in the stream.
     #[error("{0}")]
     LostRange(String),

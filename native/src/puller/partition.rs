@@ -14,7 +14,7 @@ use super::link::{Link, Options};
 use super::log::{Arrival, Batch, LogTime, PartitionLog};
 use super::pull::{Delivery, Request};
 use super::watch::{self, Shared, created_ns};
-use super::{PullerError, runtime};
+use super::{PullerError, runtime, unread};
 
 /// Metadata of the stream, fixed when it is created.
 const LOG_TIME_KEY: &str = "vitals.log_time";
@@ -24,6 +24,13 @@ const LOG_TIME_HEADER: &str = "Vitals-Log-Time";
 const EXPIRES: Duration = Duration::from_secs(30);
 /// After this long without a pull request the server forgets the consumer, as after a crash of the flow.
 const INACTIVE: Duration = Duration::from_secs(120);
+/// After a message that the client library breaks off at, so many are read one by one before it is trusted again: who
+/// sends many of them shall not cost a connection each.
+const CALM: usize = 64;
+/// How long the connection may take that they are read on.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Messages that are read one by one at most, before what came is handed over.
+const ONE_BY_ONE: usize = 1024;
 
 /// Where and how a partition is read.
 #[derive(Clone, Debug)]
@@ -52,23 +59,17 @@ pub struct Start {
 
 /// Reads one partition, in order and without a gap, or fails.
 pub struct Puller {
-    link: Link,
-    stream: String,
-    consumer: PullConsumer,
+    options: Options,
+    start: Start,
     created_ns: i64,
-    messages: Inbox,
-    inbox: NatsSubject,
+    reading: Reading,
     ask: pull::BatchConfig,
     request: Request,
-    heartbeat: Duration,
     heard: Instant,
     consumer_seq: u64,
     last: Option<Delivery>,
     log: PartitionLog,
-    until_seq: u64,
-    shared: Arc<Shared>,
     idle_seq: Option<u64>,
-    watch: JoinHandle<()>,
 }
 
 impl Puller {
@@ -97,55 +98,41 @@ impl Puller {
                 (Some(log.next_seq()), log)
             }
         };
-        let consumer = create_consumer(&link, &start, log.next_seq()).await?;
-        // Asked again behind the consumer, so that nothing can have been removed between the check and its creation.
-        let info = stream_info(&link, &stream).await?;
-        if created_ns(&info) != created {
-            return Err(recreated(&stream, log.next_seq()));
-        }
-        check_position(&info, promised)?;
-        let shared = Arc::new(Shared::default());
-        shared.next_seq.store(log.next_seq(), Ordering::Release);
-        let subject = watch::Subject {
-            jetstream: link.jetstream.clone(),
-            stream: stream.clone(),
-            consumer: consumer.cached_info().name.clone(),
-            created_ns: created,
-            promised_seq: promised,
-        };
-        let watch = tokio::spawn(watch::watch(subject, shared.clone(), link.fault.clone()));
-        let inbox = NatsSubject::from(link.client.new_inbox());
-        let messages = link.client.subscribe(inbox.clone()).await.map_err(|error| broken(&error))?;
+        let reading = Reading::begin(link, &start, created, log.next_seq(), promised).await?;
         let mut puller = Self {
             ask: ask(&start),
             request: Request::new(start.buffer_messages),
-            heartbeat: start.heartbeat,
             heard: Instant::now(),
             consumer_seq: 0,
             last: None,
+            options: options.clone(),
             created_ns: created,
-            link,
-            stream,
-            consumer,
-            messages: Inbox(Some(messages)),
-            inbox,
+            reading,
             log,
-            until_seq: start.until_seq,
-            shared,
             idle_seq: None,
-            watch,
+            start,
         };
         puller.pull()?;
         Ok(puller)
     }
 
-    /// What arrived, at most so many messages of it; never blocks.
+    /// What arrived, at most so many messages of it; never blocks, but for a message that the client library breaks off
+    /// at.
     pub fn poll(&mut self, max_messages: usize) -> Result<Batch, PullerError> {
-        self.link.fault.check()?;
+        match self.read(max_messages) {
+            Err(failed @ (PullerError::Broken(_) | PullerError::Disconnected(_))) => self.step_over(failed)?,
+            other => other?,
+        }
+        self.reading.shared.next_seq.store(self.log.next_seq(), Ordering::Release);
+        Ok(self.log.finish())
+    }
+
+    fn read(&mut self, max_messages: usize) -> Result<(), PullerError> {
+        self.reading.link.fault.check()?;
         let mut taken = 0;
         let mut heard = false;
         while taken < max_messages {
-            let Some(message) = self.messages.try_next()? else { break };
+            let Some(message) = self.reading.messages.try_next()? else { break };
             heard = true;
             taken += usize::from(self.take(message)?);
         }
@@ -156,8 +143,63 @@ impl Puller {
         if self.request.due() {
             self.pull()?;
         }
-        self.shared.next_seq.store(self.log.next_seq(), Ordering::Release);
-        Ok(self.log.finish())
+        Ok(())
+    }
+
+    /// Goes on behind messages that ended the connection because the client library cannot read them; fails with
+    /// `failed` where it was something else.
+    fn step_over(&mut self, failed: PullerError) -> Result<(), PullerError> {
+        // What came before lies in the inbox still. Where the library panicked nothing but its end says so.
+        let ended = loop {
+            match self.reading.messages.try_next() {
+                Err(_) => break true,
+                Ok(None) => break false,
+                Ok(Some(message)) => {
+                    if self.take(message).is_err() {
+                        break false;
+                    }
+                }
+            }
+        };
+        if !ended && !matches!(failed, PullerError::Disconnected(_)) {
+            return Err(failed);
+        }
+        runtime().block_on(self.read_on(failed))?;
+        self.request = Request::new(self.start.buffer_messages);
+        self.heard = Instant::now();
+        self.consumer_seq = 0;
+        (self.last, self.idle_seq) = (None, None);
+        self.pull()
+    }
+
+    async fn read_on(&mut self, failed: PullerError) -> Result<(), PullerError> {
+        // Whoever asks for messages waits meanwhile: a server that is away is no reason to be long about it.
+        let Ok(Ok(link)) = tokio::time::timeout(CONNECT, Link::connect(&self.options)).await else {
+            return Err(failed);
+        };
+        let (mut calm, subject) = (None, filter(&self.start));
+        for _ in 0..ONE_BY_ONE {
+            let Some(message) = unread::next(&link, &self.start.stream, &subject, self.log.next_seq()).await? else {
+                break;
+            };
+            calm = match calm {
+                _ if message.breaks() => Some(0),
+                None => return Err(failed),
+                Some(CALM) => break,
+                Some(readable) => Some(readable + 1),
+            };
+            if message.seq > self.start.until_seq {
+                self.log.advance(self.start.until_seq + 1);
+                break;
+            }
+            self.log.take(message.arrival(LOG_TIME_HEADER))?;
+        }
+        if calm.is_none() {
+            return Err(failed);
+        }
+        let next_seq = self.log.next_seq();
+        self.reading = Reading::begin(link, &self.start, self.created_ns, next_seq, Some(next_seq)).await?;
+        Ok(())
     }
 
     /// Takes a message; false when it was a status.
@@ -181,8 +223,8 @@ impl Puller {
         self.last = Some(delivery);
         self.request.message();
         // Not even log time may come from behind the end: one tick for a whole batch would fall on the wrong side of it.
-        if delivery.stream_seq > self.until_seq {
-            self.log.advance(self.until_seq + 1);
+        if delivery.stream_seq > self.start.until_seq {
+            self.log.advance(self.start.until_seq + 1);
             return Ok(true);
         }
         let header_ns = message
@@ -205,11 +247,11 @@ impl Puller {
     fn check_heartbeat(&mut self, heard: bool) -> Result<(), PullerError> {
         if heard {
             self.heard = Instant::now();
-        } else if self.heard.elapsed() > self.heartbeat * 2 + self.heartbeat / 2 {
+        } else if self.heard.elapsed() > self.start.heartbeat * 2 + self.start.heartbeat / 2 {
             return Err(PullerError::Broken(format!(
                 "consumer {} of stream {} missed two heartbeats ({:.1} s without a word)",
-                self.consumer.cached_info().name,
-                self.stream,
+                self.reading.consumer.cached_info().name,
+                self.start.stream,
                 self.heard.elapsed().as_secs_f64()
             )));
         }
@@ -221,7 +263,7 @@ impl Puller {
     /// partition holds up to that sequence lies behind us. The last sequence of the look before is used, which gives a
     /// consumer on another node of a cluster a second to see what the stream's leader has stored.
     fn advance(&mut self) {
-        let Some(sight) = self.shared.take() else { return };
+        let Some(sight) = self.reading.shared.take() else { return };
         let idle = sight.pending == 0 && sight.consumer_seq == self.consumer_seq;
         if let Some(last_seq) = self.idle_seq.filter(|_| idle) {
             self.log.advance(last_seq + 1);
@@ -231,7 +273,8 @@ impl Puller {
 
     /// Sends the next pull request. Where the client's queue is full it is tried again at the next poll.
     fn pull(&mut self) -> Result<(), PullerError> {
-        if let Some(sent) = self.consumer.request_batch(self.ask.clone(), self.inbox.clone()).now_or_never() {
+        let reading = &self.reading;
+        if let Some(sent) = reading.consumer.request_batch(self.ask.clone(), reading.inbox.clone()).now_or_never() {
             sent.map_err(|error| broken(&error))?;
             self.request.sent();
         }
@@ -272,13 +315,57 @@ impl Puller {
 
     /// Removes the consumer from the server, as far as it still answers.
     pub fn close(self) {
-        self.watch.abort();
-        if self.link.fault.check().is_err() {
+        let reading = &self.reading;
+        reading.watch.abort();
+        if reading.link.fault.check().is_err() {
             return;
         }
-        let delete = self.link.jetstream.delete_consumer_from_stream(&self.consumer.cached_info().name, &self.stream);
+        let name = &reading.consumer.cached_info().name;
+        let delete = reading.link.jetstream.delete_consumer_from_stream(name, &self.start.stream);
         // The server forgets the consumer by itself when this fails.
         let _ = runtime().block_on(async { tokio::time::timeout(Duration::from_secs(1), delete).await });
+    }
+}
+
+/// A connection with a consumer on it, from one position of the log on.
+struct Reading {
+    link: Link,
+    consumer: PullConsumer,
+    messages: Inbox,
+    inbox: NatsSubject,
+    shared: Arc<Shared>,
+    watch: JoinHandle<()>,
+}
+
+impl Reading {
+    /// Begins at `next_seq`. `promised`: the position that must still be in the stream, if any.
+    async fn begin(
+        link: Link,
+        start: &Start,
+        created: i64,
+        next_seq: u64,
+        promised: Option<u64>,
+    ) -> Result<Self, PullerError> {
+        let consumer = create_consumer(&link, start, next_seq).await?;
+        // Asked again behind the consumer, so that nothing can have been removed between the check and its creation.
+        let info = stream_info(&link, &start.stream).await?;
+        if created_ns(&info) != created {
+            return Err(recreated(&start.stream, next_seq));
+        }
+        check_position(&info, promised)?;
+        let shared = Arc::new(Shared::default());
+        shared.next_seq.store(next_seq, Ordering::Release);
+        let subject = watch::Subject {
+            jetstream: link.jetstream.clone(),
+            stream: start.stream.clone(),
+            consumer: consumer.cached_info().name.clone(),
+            created_ns: created,
+            promised_seq: promised,
+        };
+        let watch = tokio::spawn(watch::watch(subject, shared.clone(), link.fault.clone()));
+        let inbox = NatsSubject::from(link.client.new_inbox());
+        let messages = link.client.subscribe(inbox.clone()).await.map_err(|error| broken(&error))?;
+        Ok(Self { link, consumer, messages: Inbox(Some(messages)), inbox, shared, watch })
     }
 }
 
@@ -291,7 +378,7 @@ impl Inbox {
         match self.0.as_mut().map(|messages| messages.next().now_or_never()) {
             Some(Some(Some(message))) => Ok(Some(message)),
             Some(None) => Ok(None),
-            Some(Some(None)) | None => Err(PullerError::Broken("the connection was closed".into())),
+            Some(Some(None)) | None => Err(PullerError::Disconnected("the connection was closed".into())),
         }
     }
 }
@@ -303,7 +390,7 @@ impl Drop for Inbox {
     }
 }
 
-impl Drop for Puller {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.watch.abort();
     }
@@ -370,12 +457,17 @@ fn check_position(info: &Info, promised: Option<u64>) -> Result<(), PullerError>
     Ok(())
 }
 
+/// Subjects of the partition.
+fn filter(start: &Start) -> String {
+    format!("vp.{}.>", start.partition)
+}
+
 async fn create_consumer(link: &Link, start: &Start, next_seq: u64) -> Result<PullConsumer, PullerError> {
     let config = pull::Config {
         description: Some(format!("vitals flow, partition {}", start.partition)),
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next_seq },
         ack_policy: AckPolicy::None,
-        filter_subject: format!("vp.{}.>", start.partition),
+        filter_subject: filter(start),
         inactive_threshold: INACTIVE,
         num_replicas: 1,
         memory_storage: true,

@@ -1,5 +1,6 @@
 //! Appends to streams and reads back what they hold.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,9 +17,13 @@ use super::pull::Delivery;
 use super::watch::created_ns;
 use super::{PullerError, runtime};
 
-/// The client stops taking publishes when about 5,000 acknowledgements are pending and none is awaited.
-const ROUND: usize = 1_000;
+/// Messages on their way at most: the client stops taking them when about 5,000 acknowledgements are pending and none is
+/// awaited.
+const WINDOW: usize = 1_000;
 const SCAN_BATCH: usize = 5_000;
+/// How often a scan begins where it failed, and how long it waits before.
+const SCAN_TRIES: u32 = 5;
+const SCAN_PAUSE: Duration = Duration::from_millis(300);
 /// Answers without a message after which a scan gives up.
 const MAX_EMPTY: u32 = 20;
 const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -45,6 +50,12 @@ pub struct Stored {
     pub tag: String,
 }
 
+/// A message on its way.
+struct Sent {
+    subject: String,
+    acknowledgement: PublishAckFuture,
+}
+
 /// A connection for publishing.
 pub struct Publisher {
     link: Link,
@@ -62,89 +73,117 @@ impl Publisher {
     pub fn publish_all(&self, messages: Vec<Outgoing>) -> Result<Vec<u64>, PullerError> {
         self.run(async {
             let mut sequences = Vec::with_capacity(messages.len());
-            let mut messages = messages.into_iter().peekable();
-            while messages.peek().is_some() {
-                let round: Vec<Outgoing> = messages.by_ref().take(ROUND).collect();
-                self.publish_round(round, &mut sequences).await?;
+            let mut pending = VecDeque::with_capacity(WINDOW.min(messages.len()));
+            for message in messages {
+                if pending.len() == WINDOW
+                    && let Some(oldest) = pending.pop_front()
+                {
+                    sequences.push(acknowledged(oldest).await?);
+                }
+                pending.push_back(self.send(message).await?);
+            }
+            for sent in pending {
+                sequences.push(acknowledged(sent).await?);
             }
             Ok(sequences)
         })
     }
 
-    async fn publish_round(&self, round: Vec<Outgoing>, sequences: &mut Vec<u64>) -> Result<(), PullerError> {
-        let mut pending: Vec<(String, PublishAckFuture)> = Vec::with_capacity(round.len());
-        for Outgoing { subject, headers, payload } in round {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                let name: async_nats::HeaderName = name.parse().map_err(|error| refused(&subject, &error))?;
-                let value: async_nats::HeaderValue = value.parse().map_err(|error| refused(&subject, &error))?;
-                map.append(name, value);
-            }
-            let message = PublishMessage::build().payload(payload).headers(map);
-            let sent = self.link.jetstream.send_publish(subject.clone(), message).await;
-            pending.push((subject.clone(), sent.map_err(|error| refused(&subject, &error))?));
+    async fn send(&self, Outgoing { subject, headers, payload }: Outgoing) -> Result<Sent, PullerError> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: async_nats::HeaderName = name.parse().map_err(|error| refused(&subject, &error))?;
+            let value: async_nats::HeaderValue = value.parse().map_err(|error| refused(&subject, &error))?;
+            map.append(name, value);
         }
-        for (subject, acknowledgement) in pending {
-            let acknowledgement = acknowledgement.await.map_err(|error| unacknowledged(&subject, &error))?;
-            sequences.push(acknowledgement.sequence);
-        }
-        Ok(())
+        let message = PublishMessage::build().payload(payload).headers(map);
+        let sent = self.link.jetstream.send_publish(subject.clone(), message).await;
+        let acknowledgement = sent.map_err(|error| refused(&subject, &error))?;
+        Ok(Sent { subject, acknowledgement })
     }
 
     /// Message ids (and one more header) of everything in the stream from a sequence number on, to its present end; of
-    /// one subject, where one is named as the stream stores it.
-    pub fn scan(&self, stream: &str, from_seq: u64, tag: &str, subject: &str) -> Result<Vec<Stored>, PullerError> {
+    /// these subjects alone, where any are named as the stream stores them.
+    pub fn scan(
+        &self,
+        stream: &str,
+        from_seq: u64,
+        tag: &str,
+        subjects: &[String],
+    ) -> Result<Vec<Stored>, PullerError> {
         self.run(async {
-            let info = self.info(stream).await?;
-            let last_seq = info.state.last_sequence;
             let mut stored = Vec::new();
-            if info.state.messages == 0 || from_seq > last_seq {
-                return Ok(stored);
-            }
-            let config = pull::Config {
-                description: Some("scan for message ids".into()),
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from_seq.max(1) },
-                ack_policy: AckPolicy::None,
-                headers_only: true,
-                filter_subject: subject.to_owned(),
-                inactive_threshold: Duration::from_secs(30),
-                num_replicas: 1,
-                memory_storage: true,
-                ..Default::default()
-            };
-            let consumer = self.link.jetstream.create_consumer_on_stream(config, stream).await;
-            let consumer = consumer.map_err(|error| unread(stream, &error))?;
-            let (mut done, mut empty) = (false, 0);
-            while !done {
-                let batch = consumer.fetch().max_messages(SCAN_BATCH).messages().await;
-                let mut batch = batch.map_err(|error| unread(stream, &error))?;
-                let before = stored.len();
-                while let Some(message) = batch.next().await {
-                    let message = message.map_err(|error| unread(stream, &error))?;
-                    let delivery = message.reply.as_ref().and_then(|reply| Delivery::parse(reply));
-                    let seq = delivery.ok_or_else(|| unread(stream, &"no JetStream reply subject"))?.stream_seq;
-                    let header = |name: &str| {
-                        let value = message.headers.as_ref().and_then(|headers| headers.get(name));
-                        value.map(|value| value.as_str().to_owned()).unwrap_or_default()
-                    };
-                    stored.push(Stored { seq, message_id: header(MESSAGE_ID), tag: header(tag) });
-                    done |= seq >= last_seq;
+            let (mut next_seq, mut failures) = (from_seq.max(1), 0);
+            // A cluster answers "503" for a moment where a leader is new: what is missed would be written twice, and
+            // giving up would end the flow.
+            while let Err(error) = self.scan_on(stream, next_seq, tag, subjects, &mut stored).await {
+                failures += 1;
+                if failures == SCAN_TRIES {
+                    return Err(error);
                 }
-                if !done && stored.len() == before {
-                    // Deleted messages at the end, or a server that was asked too early: only the consumer knows. What
-                    // is missed here would be written twice.
-                    let info = consumer.get_info().await.map_err(|error| unread(stream, &error))?;
-                    done = info.num_pending == 0;
-                    empty += 1;
-                    if !done && empty == MAX_EMPTY {
-                        return Err(unread(stream, &format!("{} messages were not sent", info.num_pending)));
-                    }
-                }
+                tokio::time::sleep(SCAN_PAUSE).await;
+                next_seq = stored.last().map_or(next_seq, |last: &Stored| last.seq + 1);
             }
-            let name = &consumer.cached_info().name;
-            let _ = self.link.jetstream.delete_consumer_from_stream(name, stream).await; // it expires by itself as well
             Ok(stored)
         })
+    }
+
+    async fn scan_on(
+        &self,
+        stream: &str,
+        from_seq: u64,
+        tag: &str,
+        subjects: &[String],
+        stored: &mut Vec<Stored>,
+    ) -> Result<(), PullerError> {
+        let info = self.info(stream).await?;
+        let last_seq = info.state.last_sequence;
+        if info.state.messages == 0 || from_seq > last_seq {
+            return Ok(());
+        }
+        let config = pull::Config {
+            description: Some("scan for message ids".into()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from_seq },
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            filter_subjects: subjects.to_vec(),
+            inactive_threshold: Duration::from_secs(30),
+            num_replicas: 1,
+            memory_storage: true,
+            ..Default::default()
+        };
+        let consumer = self.link.jetstream.create_consumer_on_stream(config, stream).await;
+        let consumer = consumer.map_err(|error| unread(stream, &error))?;
+        let (mut done, mut empty) = (false, 0);
+        while !done {
+            let batch = consumer.fetch().max_messages(SCAN_BATCH).messages().await;
+            let mut batch = batch.map_err(|error| unread(stream, &error))?;
+            let before = stored.len();
+            while let Some(message) = batch.next().await {
+                let message = message.map_err(|error| unread(stream, &error))?;
+                let delivery = message.reply.as_ref().and_then(|reply| Delivery::parse(reply));
+                let seq = delivery.ok_or_else(|| unread(stream, &"no JetStream reply subject"))?.stream_seq;
+                let header = |name: &str| {
+                    let value = message.headers.as_ref().and_then(|headers| headers.get(name));
+                    value.map(|value| value.as_str().to_owned()).unwrap_or_default()
+                };
+                stored.push(Stored { seq, message_id: header(MESSAGE_ID), tag: header(tag) });
+                done |= seq >= last_seq;
+            }
+            if !done && stored.len() == before {
+                // Deleted messages at the end, or a server that was asked too early: only the consumer knows. What is
+                // missed here would be written twice.
+                let info = consumer.get_info().await.map_err(|error| unread(stream, &error))?;
+                done = info.num_pending == 0;
+                empty += 1;
+                if !done && empty == MAX_EMPTY {
+                    return Err(unread(stream, &format!("{} messages were not sent", info.num_pending)));
+                }
+            }
+        }
+        let name = &consumer.cached_info().name;
+        let _ = self.link.jetstream.delete_consumer_from_stream(name, stream).await; // it expires by itself as well
+        Ok(())
     }
 
     /// Sequence number of the last message on a subject of a stream; 0 when it holds none.
@@ -196,6 +235,10 @@ impl Publisher {
 
 fn refused(subject: &str, error: &impl ToString) -> PullerError {
     PullerError::Publish(format!("publish to {subject} failed: {}", error.to_string()))
+}
+
+async fn acknowledged(Sent { subject, acknowledgement }: Sent) -> Result<u64, PullerError> {
+    Ok(acknowledgement.await.map_err(|error| unacknowledged(&subject, &error))?.sequence)
 }
 
 fn unacknowledged(subject: &str, error: &PublishError) -> PullerError {

@@ -43,7 +43,7 @@ impl From<PullerError> for PyErr {
     fn from(error: PullerError) -> Self {
         let words = error.to_string();
         match error {
-            PullerError::Broken(_) => JetStreamError::new_err(words),
+            PullerError::Broken(_) | PullerError::Disconnected(_) => JetStreamError::new_err(words),
             PullerError::LostRange(_) => LostRangeError::new_err(words),
             PullerError::Publish(_) => PublishError::new_err(words),
             PullerError::Fenced(_) => FencedError::new_err(words),
@@ -257,16 +257,16 @@ impl Publisher {
         self.with(py, |publisher| publisher.publish_all(outgoing))
     }
 
-    #[pyo3(signature = (stream, from_seq, tag="", subject=""))]
+    #[pyo3(signature = (stream, from_seq, tag="", subjects=None))]
     fn scan(
         &self,
         py: Python<'_>,
         stream: &str,
         from_seq: u64,
         tag: &str,
-        subject: &str,
+        subjects: Option<Vec<String>>,
     ) -> PyResult<Vec<(u64, String, String)>> {
-        let stored = self.with(py, |publisher| publisher.scan(stream, from_seq, tag, subject))?;
+        let stored = self.with(py, |publisher| publisher.scan(stream, from_seq, tag, &subjects.unwrap_or_default()))?;
         Ok(stored.into_iter().map(|stored| (stored.seq, stored.message_id, stored.tag)).collect())
     }
 

@@ -91,7 +91,7 @@ def models(settings):
     made = []
 
     def make(model, state=None):
-        sink = JetStreamSink(settings.nats, "VITALS", subject=f"vp.*.*.*.{model}.numeric", writer=model)
+        sink = JetStreamSink(settings.nats, "VITALS", subjects=[f"vp.*.*.*.{model}.numeric"], writer=model)
         made.append(sink.build_part(f"{model}.scores", "VITALS/0", state))
         return made[-1]
 
@@ -102,7 +102,7 @@ def models(settings):
 
 def scores_in(settings):
     publisher = open_publisher(settings)
-    found = [message_id for _, message_id, _ in publisher.scan("VITALS", 1, "", "vp.*.*.*.*.numeric")]
+    found = [message_id for _, message_id, _ in publisher.scan("VITALS", 1, "", ["vp.*.*.*.*.numeric"])]
     publisher.close()
     return found
 

@@ -1,6 +1,7 @@
 """What the tests of JetStream share: an administrator's connection, and waiting on conditions."""
 
 import asyncio
+import socket
 import threading
 import time
 
@@ -10,6 +11,18 @@ from connectors.jetstream import native_options
 from dataflows._native import Publisher, Puller
 
 WAIT_S = 20.0
+BROKEN_HEADERS = [
+    b"\0\1\2\3",
+    b"NATS/9.9 abc\r\nA: b\r\n\r\n",
+    b"NATS/1.0\r\nno colon\r\n\r\n",
+    b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n",
+    b"NATS/1.0\r\n\xff: b\r\n\r\n",
+    b"NATS/1.0\r\nA B: c\r\n\r\n",
+    b"NATS/1.0\r\nA: b\rc\r\n\r\n",
+    b"NATS/1.0\r\nVitals-Log-Time: \xff\r\n\r\n",
+    b"NATS/1.0 409 Consumer Deleted\r\n\r\n",
+]
+"""Headers that client libraries break off at."""
 
 
 def wait_for(condition, timeout_s=WAIT_S, interval_s=0.01):
@@ -32,6 +45,22 @@ def open_puller(settings, partition=0, **options):
 
 def open_publisher(settings):
     return Publisher(native_options(settings.nats, "test publisher"))
+
+
+def publish_raw(port, *messages):
+    """Publishes (subject, headers, payload) as they are, which no client does."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        answers = connection.makefile("rb")
+        answers.readline()
+        connection.sendall(b'CONNECT {"verbose":false,"headers":true}\r\n')
+        for subject, headers, payload in messages:
+            if headers:
+                sizes = b"%d %d" % (len(headers), len(headers) + len(payload))
+                connection.sendall(b"HPUB " + subject + b" " + sizes + b"\r\n" + headers + payload + b"\r\n")
+            else:
+                connection.sendall(b"PUB " + subject + b" %d\r\n" % len(payload) + payload + b"\r\n")
+        connection.sendall(b"PING\r\n")
+        assert answers.readline() == b"PONG\r\n"
 
 
 def frame(patient, n=0, signal="ecg-ii", **headers):
