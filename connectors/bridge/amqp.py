@@ -22,6 +22,7 @@ ERRORS = (AMQPError, ChannelInvalidStateError)
 NAME = "amqp"
 _ANSWER_S = 10.0
 _IDLE_S = 5.0
+_NAME_CHARS = 200
 
 
 async def session(settings: Settings) -> None:
@@ -66,10 +67,12 @@ async def frames_in(settings: Settings, connection: aio_pika.abc.AbstractConnect
 
 
 def _incoming(queue: str, message: AbstractIncomingMessage) -> Incoming:
-    # A queue has no offsets: what the sender calls it, or its content.
-    identity = message.message_id or hashlib.sha256(message.body).hexdigest()
-    printable = identity.encode("ascii", "backslashreplace").decode()[:200]
-    return Incoming(message.body, f"amqp/{queue}/{printable}")
+    # A queue has no offsets: what the sender calls it, or its content. What no header takes (a line end would end the
+    # bridge again and again) has the digest of it for a name, so that two names stay two.
+    name = str(message.message_id or hashlib.sha256(message.body).hexdigest())
+    if not (name.isascii() and name.isprintable() and len(name) <= _NAME_CHARS):
+        name = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return Incoming(message.body, f"amqp/{queue}/{name}")
 
 
 async def alerts_out(settings: Settings, connection: aio_pika.abc.AbstractConnection) -> None:

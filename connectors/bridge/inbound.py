@@ -16,9 +16,10 @@ from prometheus_client import Counter
 
 from connectors.gateway.ingest import check_one, subject_for
 from connectors.gateway.problems import FieldError
+from connectors.jetstream.ids import MessageIds
 from dataflows._native import Publisher, Validator
 from dataflows.contracts import vitals_pb2 as pb
-from dataflows.contracts.frames import Origin
+from dataflows.contracts.frames import Origin, header_text, rejected_subject
 
 logger = logging.getLogger(__name__)
 MESSAGES = Counter("vitals_bridge_messages", "Messages by queue and what became of them", ["queue", "outcome"])
@@ -46,13 +47,15 @@ class Inbound:
 
     Args:
         publisher: Connection to JetStream.
+        ids: Of what is published on it.
         validator: The flow's own.
         tenant: The organisation that the queue belongs to; a frame of another one is refused.
         queue: Kind of queue, for metrics and logs.
     """
 
-    def __init__(self, publisher: Publisher, validator: Validator, tenant: str, queue: str) -> None:
-        self._publisher, self._validator, self._tenant, self._queue = publisher, validator, tenant, queue
+    def __init__(self, publisher: Publisher, ids: MessageIds, validator: Validator, tenant: str, queue: str) -> None:
+        self._publisher, self._ids, self._validator = publisher, ids, validator
+        self._tenant, self._queue = tenant, queue
 
     def take(self, messages: Sequence[Incoming]) -> int:
         """Stores frames and rejects; returns how many were frames, once JetStream has all of them.
@@ -70,7 +73,7 @@ class Inbound:
                 outgoing.append(self._reject(message, found))
             else:
                 subject, identity, payload = found
-                outgoing.append((subject, [("Nats-Msg-Id", identity)], payload))
+                outgoing.append((subject, [("Nats-Msg-Id", self._ids.of(identity))], payload))
         if outgoing:
             self._publisher.publish_all(outgoing)
         MESSAGES.labels(self._queue, "stored").inc(len(messages) - refused.total())
@@ -101,16 +104,15 @@ class Inbound:
             return f"vitals.v1.{self._tenant}.unknown.bridge.unknown"
 
     def _reject(self, message: Incoming, found: FieldError) -> Outgoing:
-        # A header is one line of ASCII.
-        detail = " ".join(found.detail.split())[:500].encode("ascii", "backslashreplace").decode()
+        subject = self._subject(message.payload)
         headers = [
-            ("Nats-Msg-Id", message.place),
+            ("Nats-Msg-Id", self._ids.of(message.place)),
             ("Vitals-Reason", found.reason),
-            ("Vitals-Detail", detail),
-            ("Vitals-Subject", self._subject(message.payload)),
+            ("Vitals-Detail", header_text(found.detail, 500)),
+            ("Vitals-Subject", subject),
             ("Vitals-Source", message.place),
         ]
         if len(message.payload) > KEPT_BYTES:
             headers.append(("Vitals-Cut-From-Bytes", str(len(message.payload))))
         # The organisation is in the subject, where the server checks it: a reject can be driven again.
-        return f"rejected.v1.{found.reason}.{self._tenant}", headers, message.payload[:KEPT_BYTES]
+        return rejected_subject(found.reason, subject, "bridge"), headers, message.payload[:KEPT_BYTES]

@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from connectors.bridge.inbound import Inbound
 from connectors.bridge.outbound import GapError
 from connectors.jetstream.connection import connect, native_options
+from connectors.jetstream.ids import MessageIds
 from dataflows._native import JetStreamError, Publisher
 from dataflows.monitor.checking import validator
 from dataflows.settings import Settings
@@ -92,7 +93,8 @@ def inbound(settings: Settings, queue: str) -> Any:
     """The way in for the time of a `with`: (inbound, an executor that all its blocking calls share, one at a time)."""
     publisher = Publisher(native_options(settings.nats, f"vitals bridge {queue}"))
     with contextlib.closing(publisher), ThreadPoolExecutor(1, f"bridge-{queue}") as executor:
-        yield Inbound(publisher, validator(settings, models=False), settings.bridge.tenant, queue), executor
+        ids, rules = MessageIds(settings.nats), validator(settings, models=False)
+        yield Inbound(publisher, ids, rules, settings.bridge.tenant, queue), executor
 
 
 @contextlib.asynccontextmanager

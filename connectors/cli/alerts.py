@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 from rich.text import Text
 
 from connectors.cli.console import CliError, clock, console, load_settings, nats_client
+from connectors.cli.noted import noted
 from dataflows.settings import Settings
 
 _NO_STREAM = 10059
@@ -74,6 +75,8 @@ async def _show(settings: Settings, subject: str, last: int, follow: bool, as_js
 
     async with nats_client(settings, "vitals alerts") as client:
         past = await read(client, settings, subject)
+        _, _, tenant, patient, rule = subject.split(".", 4)
+        await noted(client, settings, f"alerts {rule}{' followed' if follow else ''}", tenant, patient)
         for message in deque(past, maxlen=last):
             show(message)
         if not follow:

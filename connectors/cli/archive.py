@@ -3,6 +3,7 @@
 import typer
 
 from connectors.cli.console import load_settings, say
+from connectors.cli.noted import note_read
 from connectors.cli.supervised import supervised
 from connectors.jetstream.streams import ensure_streams
 from connectors.local.health import Health
@@ -22,7 +23,12 @@ def supervisor_of(settings: Settings) -> Supervisor:
     stack = settings.stack.model_copy(update={"snapshot_interval_s": settings.lake.epoch_s})
     settings = settings.model_copy(update={"lake": lake, "stack": stack})
     store = RecoveryStore(folder / "lake-recovery", settings)
-    return Supervisor(settings, store, folder / "archive", say, lambda: ensure_streams(settings), graph=GRAPH)
+
+    def before() -> None:
+        ensure_streams(settings)
+        note_read(settings, f"archive to {lake.root}")
+
+    return Supervisor(settings, store, folder / "archive", say, before, graph=GRAPH)
 
 
 def archive() -> None:

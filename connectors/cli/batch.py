@@ -11,10 +11,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from connectors.batch.sources import Recorded, Source, is_lake, patients, recordings_in
+from connectors.batch.sources import Archived, Recorded, Source, is_lake, patients, recordings_in
 from connectors.batch.work import Result, analyse_all, join_parts
 from connectors.cli.alerts import line
 from connectors.cli.console import CliError, console, load_settings, say
+from connectors.cli.noted import note_read
 from connectors.cli.replay import progress_bar, read_recordings
 from connectors.devices.plan import Plan
 from connectors.devices.samples import ALL
@@ -85,6 +86,8 @@ def batch(
     """
     settings = load_settings()
     sources = sources_of(records or list(ALL), signals, duration)
+    if any(isinstance(source, Archived) for source in sources):
+        note_read(settings, f"batch {' '.join(str(path) for path in records or [])}")
     began_s = time.perf_counter()
     parts = Path(tempfile.mkdtemp(prefix="vitals-batch-", dir=_made(out))) if out is not None else None
     try:

@@ -1,6 +1,6 @@
 """What the commands share: where they print, how errors reach people, settings, a connection."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -9,13 +9,32 @@ import typer
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from connectors.jetstream.connection import connect
 from dataflows.settings import Settings
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+_KEPT = "\n\t"
+_OBEYED = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+"""Characters that a terminal obeys: controls, and those that turn the direction of writing."""
+_SHOWN = {code: "\N{REPLACEMENT CHARACTER}" for code in _OBEYED if chr(code) not in _KEPT}
+
+
+class PlainConsole(Console):
+    """Prints text as text: what a device writes (the subject of a rejected message) gives a terminal no orders."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As in rich; orders of rich's own are none of the text."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(_SHOWN), segment.style)
+
+
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 Async = Callable[[], Coroutine[Any, Any, None]]
 
@@ -74,10 +93,10 @@ def clock(ns: int) -> str:
 
 def say(text: str) -> None:
     """Prints a line of progress."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
     """Prints what went wrong; the result is to be raised."""
-    errors.print("vitals:", message, style="red", markup=False, soft_wrap=True)
+    errors.print("vitals:", message, style="red", soft_wrap=True)
     return typer.Exit(code)

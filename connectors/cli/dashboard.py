@@ -71,4 +71,4 @@ def key(
         lines.append(f'tenant = "{tenant}"')
     if days:
         lines.append(f"expires = {datetime.now(UTC).replace(microsecond=0) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}")
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    console.print("\n".join(lines), soft_wrap=True)

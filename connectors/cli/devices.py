@@ -1,7 +1,6 @@
 """`vitals devices` and `vitals certs`: who may come in."""
 
 import asyncio
-import getpass
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -10,10 +9,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from connectors.cli.console import CliError, console, load_settings, nats_client, say
+from connectors.cli.console import CliError, PlainConsole, console, load_settings, nats_client, say
+from connectors.cli.noted import local_actor, note_read
 from connectors.devices.about import ContextError, context_of
 from connectors.devices.check import CaptureError, check_capture, read_capture
 from connectors.identity.authority import IdentityError
@@ -44,7 +43,7 @@ def _run(act: Callable[[Devices], Awaitable[_T]]) -> _T:
         await ensure_streams_async(settings)
         async with nats_client(settings, "vitals devices") as client:
             registry = await Registry.open(client, replicas=settings.streams.replicas)
-            return await act(Devices(client, registry, settings, f"local:{getpass.getuser()}"))
+            return await act(Devices(client, registry, settings, local_actor()))
 
     try:
         return asyncio.run(run())
@@ -153,6 +152,7 @@ def list_devices(
 ) -> None:
     """List identities that were handed out, and whether they are valid."""
     found = _run(lambda devices: devices.all(tenant, patient))
+    note_read(load_settings(), "devices list", tenant or None, patient)
     if not found:
         say("no device is enrolled")
         return
@@ -164,7 +164,7 @@ def list_devices(
             _day(credential.issued_s), _day(credential.expires_s), credential.id,
         )  # fmt: skip
     # An id that is cut cannot be given to `revoke --id`.
-    Console(highlight=False, width=max(console.width, _WIDTH)).print(table)
+    PlainConsole(width=max(console.width, _WIDTH)).print(table)
 
 
 @devices_app.command()

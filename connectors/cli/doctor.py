@@ -16,6 +16,7 @@ import typer
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 from rich.table import Table
+from rich.text import Text
 
 from connectors.cli.console import CliError, console, load_settings, nats_client
 from connectors.jetstream.streams import differences, stream_configs
@@ -23,7 +24,7 @@ from connectors.local.artefacts import java_binary, nats_server_binary
 from connectors.local.process import StackError
 from connectors.local.recovery import RecoveryStore
 from connectors.questdb.http import QueryError, QuestDBHttp, QuestDBUnavailableError
-from connectors.questdb.reads import QuestDBReader
+from connectors.questdb.reads import QuestDBReader, resume_sql
 from dataflows.contracts.tables import TABLES
 from dataflows.settings import Settings
 
@@ -167,7 +168,7 @@ def questdb_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("tables", "problem", f"missing: {', '.join(missing)}; `vitals up` and the flow make them")
     for table in health:
         if table.suspended:
-            text = f"suspended ({table.error}); mend the cause, then ALTER TABLE {table.table} RESUME WAL"
+            text = f"suspended ({table.error}); mend the cause, then {resume_sql(table.table)}"
             yield Finding(f"table {table.table}", "problem", text)
         elif table.pending_transactions > 100:
             yield Finding(f"table {table.table}", "note", f"{table.pending_transactions} transactions not visible yet")
@@ -193,7 +194,7 @@ def doctor() -> None:
     ]
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        table.add_row(f"[{_STYLE[finding.state]}]{finding.state}[/]", finding.what, finding.text)
+        table.add_row(Text(finding.state, _STYLE[finding.state]), finding.what, finding.text)
     console.print(table)
     problems = sum(finding.state == "problem" for finding in findings)
     console.print(f"{problems} problem{'s' if problems != 1 else ''}" if problems else "everything is well")

@@ -1,23 +1,20 @@
 """`vitals export`: a patient's record as files."""
 
-import asyncio
-import getpass
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from connectors.cli.console import CliError, errors, load_settings, nats_client, say
+from connectors.cli.console import CliError, load_settings, say
 from connectors.cli.ledger import moment_ns
+from connectors.cli.noted import note_read
 from connectors.export.record import from_lake, from_questdb
 from connectors.export.report import html
 from connectors.export.tables import write_tables
 from connectors.export.wfdb_files import write_wfdb
-from connectors.identity.audit import AuditEvent, write_audit
 from connectors.questdb.reads import QuestDBReader
 from dataflows.contracts.frames import DEFAULT_TENANT
-from dataflows.settings import Settings
 
 FORMS = ("wfdb", "csv", "parquet", "report")
 _DAY_NS = 86_400_000_000_000
@@ -55,9 +52,7 @@ def export(
     if record.empty:
         message = f"there is nothing of {tenant}/{patient} in this span"
         raise CliError(message)
-    actor, detail = f"local:{getpass.getuser()}", f"export {' '.join(wanted)}"
-    event = AuditEvent(what="read", actor=actor, tenant=tenant, patient=patient, detail=detail)
-    asyncio.run(_note(settings, event))
+    note_read(settings, f"export {' '.join(wanted)}", tenant, patient)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for form in wanted:
@@ -69,12 +64,3 @@ def export(
         else:
             written += write_tables(record, out, form)
     say(f"written: {', '.join(str(path) for path in written)}")
-
-
-async def _note(settings: Settings, event: AuditEvent) -> None:
-    """Notes it in AUDIT; where that cannot be, says so: a copy of the lake is read far from any server."""
-    try:
-        async with nats_client(settings, "vitals export") as client:
-            await write_audit(client, settings, event)
-    except CliError as error:
-        errors.print(f"vitals: this export is not in AUDIT: {error}", style="yellow", markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from connectors.cli.console import CliError, clock, console, load_settings, nats_client, say
 from connectors.cli.ledger import moment_ns
+from connectors.cli.noted import noted
 from connectors.history.compare import Comparer, Comparison
 from connectors.history.replay import Replay, Times, plan_range
 from connectors.local.recovery import RecoveryStore
@@ -70,6 +71,7 @@ async def replayed(
         kept = RecoveryStore(recovery, settings).positions() if recovery is not None else {}
         plan, window = await plan_range(client, settings, times, warm_up_s, kept)
         say(f"messages {plan.first} to {plan.last} of {settings.streams.vitals}")
+        await noted(client, settings, f"replay-history {plan.first} to {plan.last}")
         if window.after_ns:
             begin = f"the snapshot in {recovery}" if recovery is not None else f"a warm-up of {warm_up_s:.0f} s"
             say(f"from {begin}; compared from log time {clock(min(window.after_ns.values()))}")

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from connectors.cli.console import CliError, console, load_settings, nats_client, say
+from connectors.cli.noted import noted
 from connectors.jetstream.history import bounds, seq_at
 from connectors.ledger.evidence import collect
 from dataflows.ledger import CHANNEL, OUTCOMES, Ledger, account
@@ -41,6 +42,7 @@ async def balance(settings: Settings, since: str | None, until: str | None) -> L
             first = await seq_at(client, stream, moment_ns(since))
         if until is not None:
             last = await seq_at(client, stream, moment_ns(until)) - 1
+        await noted(client, settings, "ledger")
         return account(await collect(client, settings, first, last))
 
 

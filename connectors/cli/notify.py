@@ -11,6 +11,7 @@ from typing import Any
 from nats.errors import Error as NatsError
 
 from connectors.cli.console import CliError, load_settings, say
+from connectors.cli.noted import note_read
 from connectors.notify.service import serve
 
 
@@ -22,6 +23,7 @@ def notify() -> None:
     """
     settings = load_settings()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    note_read(settings, f"notify {' '.join(target.name for target in settings.notify.targets)}")
     try:
         asyncio.run(_until_stopped(serve(settings, say)))
     except (OSError, NatsError) as error:

@@ -6,9 +6,11 @@ from collections import Counter
 from typing import Annotated
 
 import typer
+from nats.aio.client import Client
 from rich.table import Table
 
 from connectors.cli.console import CliError, clock, console, load_settings, nats_client, say
+from connectors.cli.noted import noted
 from connectors.ledger.rejected import Rejected, one, redrive, rejected, still_refused
 from connectors.questdb.reject import REASON
 from connectors.questdb.spill import SpillFormatError, decode_message
@@ -35,6 +37,7 @@ async def _list(settings: Settings, reason: str) -> None:
     counts: Counter[str] = Counter()
     last: list[Rejected] = []
     async with nats_client(settings, "vitals rejected") as client:
+        await noted(client, settings, f"rejected {reason}")
         async for found in rejected(client, settings, reason):
             counts[found.reason] += 1
             last = [*last, found][-_LAST:]
@@ -59,9 +62,8 @@ def show(number: Annotated[int, typer.Argument(min=1, help="Its number in the li
     asyncio.run(_show(load_settings(), number))
 
 
-async def _found(client_settings: Settings, number: int) -> Rejected:
-    async with nats_client(client_settings, "vitals rejected") as client:
-        found = await one(client, client_settings, number)
+async def _found(client: Client, settings: Settings, number: int) -> Rejected:
+    found = await one(client, settings, number)
     if found is None:
         message = f"there is no rejected message {number}: `vitals rejected` lists them"
         raise CliError(message)
@@ -69,7 +71,9 @@ async def _found(client_settings: Settings, number: int) -> Rejected:
 
 
 async def _show(settings: Settings, number: int) -> None:
-    found = await _found(settings, number)
+    async with nats_client(settings, "vitals rejected") as client:
+        found = await _found(client, settings, number)
+        await noted(client, settings, f"rejected show {number}", *found.whose)
     say(f"{found.reason}: {found.detail}")
     say(f"subject {found.subject}, message {found.log_seq} of the log at {clock(found.log_ns)}")
     say(f"{len(found.payload)} bytes")
@@ -103,7 +107,7 @@ async def _redrive(settings: Settings, number: int | None, reason: str | None, f
     driven = kept = 0
     async with nats_client(settings, "vitals rejected") as client:
         if number is not None:
-            wanted = [await _found(settings, number)]
+            wanted = [await _found(client, settings, number)]
         else:
             wanted = [found async for found in rejected(client, settings, reason or "*")]
         for found in wanted:
@@ -112,6 +116,7 @@ async def _redrive(settings: Settings, number: int | None, reason: str | None, f
                 kept += 1
                 say(f"{found.seq}: would be refused again, {why}")
                 continue
+            await noted(client, settings, f"rejected redrive {found.seq}", *found.whose, what="write")
             seq = await redrive(client, settings, found)
             driven += 1
             say(f"{found.seq}: published on {found.again} as message {seq}")

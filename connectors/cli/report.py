@@ -13,6 +13,7 @@ from rich.table import Table
 
 from connectors.burden import Burden, burden
 from connectors.cli.console import console, load_settings, say
+from connectors.cli.noted import note_read
 from connectors.questdb.reads import QuestDBReader
 from connectors.questdb.schema import last_sql
 
@@ -40,7 +41,9 @@ def burden_command(
     """Print the alarm burden: alerts per patient-day, technical share, answers, escalations, what was not told."""
     end = (until or datetime.now(UTC)).replace(tzinfo=UTC)
     begin = end - timedelta(hours=hours)
-    found = read_burden(QuestDBReader(load_settings().questdb), begin, end, tenant)
+    settings = load_settings()
+    found = read_burden(QuestDBReader(settings.questdb), begin, end, tenant)
+    note_read(settings, "report burden", tenant)
     if as_json:
         sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
     else:

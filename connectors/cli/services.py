@@ -1,7 +1,6 @@
 """`vitals services`: identities of programs that run elsewhere, with the rights of their role and no more."""
 
 import asyncio
-import getpass
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -9,6 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from connectors.cli.console import CliError, load_settings, nats_client, say
+from connectors.cli.noted import local_actor
 from connectors.identity.authority import IdentityError, Issued
 from connectors.identity.claims import ClaimsError, credentials_file, subject_of
 from connectors.identity.files import write_secret
@@ -33,7 +33,7 @@ def with_services(act: Callable[[Services], Awaitable[_T]]) -> _T:
     async def run() -> _T:
         await ensure_streams_async(settings)
         async with nats_client(settings, "vitals services") as client:
-            return await act(Services(client, settings, f"local:{getpass.getuser()}"))
+            return await act(Services(client, settings, local_actor()))
 
     try:
         return asyncio.run(run())
@@ -61,23 +61,27 @@ def bridge(
 
 @services_app.command()
 def reader(
-    name: Annotated[str, typer.Argument(help="Name of the program, and of its consumer.")],
+    name: Annotated[str, typer.Argument(help="Name of the program, and of its consumers.")],
+    *,
     tenant: Annotated[str, typer.Option(help="Organisation.")] = DEFAULT_TENANT,
+    reads: Annotated[str, typer.Option(help="What it reads: alerts, rejected, frames, with commas.")] = "alerts",
     days: Days = 365.0,
     out: Out = None,
 ) -> None:
-    """Make an identity for a program that reads an organisation's alerts from its own stream (docs/alerts.md).
+    """Make an identity for a program that reads an organisation's own streams (docs/alerts.md).
 
-    It takes them from the consumer NAME of the stream ALERTS in the organisation's account, and may nothing else.
+    It takes messages from the consumer NAME of the streams ALERTS, REJECTED and VITALS in the organisation's account,
+    as far as it reads them, and may nothing else.
     """
-    issued = with_services(lambda services: services.enrol_reader(tenant, name, days))
+    wanted = [one.strip() for one in reads.split(",") if one.strip()]
+    issued = with_services(lambda services: services.enrol_reader(tenant, name, days, wanted))
     hand_over(issued, out or Path(f"reader-{tenant}-{name}.creds"))
 
 
 @services_app.command()
 def revoke(
     identity: Annotated[str, typer.Argument(help="Public key (U...), or the credentials file.")],
-    tenant: Annotated[str, typer.Option(help="Organisation, for a reader of its alerts.", show_default=False)] = "",
+    tenant: Annotated[str, typer.Option(help="Organisation, for a reader of its streams.", show_default=False)] = "",
 ) -> None:
     """Revoke the identity of a program at once: its connections are closed, and it is let in no more.
 

@@ -1,6 +1,7 @@
 """`vitals up` and `vitals flow`: the local stack, and the dataflow on it."""
 
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -12,6 +13,10 @@ from connectors.local.stack import run_stack
 from connectors.local.worker import REFUSED, causes, run_flow, verdict
 from dataflows._native import JetStreamError
 from dataflows.monitor.state import StateRefusedError
+
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C ended, as a shell has it."""
+STOPPED = "stopped; `vitals flow` continues where it was"
 
 
 def up() -> None:
@@ -40,9 +45,12 @@ def flow(
         os.environ.update(recovery.environment())
         say("the flow runs; Ctrl-C stops it")
         try:
-            run_flow(["dataflows.vitals", "-w", str(workers)])
+            stopped_by = run_flow(["dataflows.vitals", "-w", str(workers)])
         except (BytewaxRuntimeError, JetStreamError, StateRefusedError) as error:
             _explain(error)
+        else:
+            say(STOPPED)
+            raise typer.Exit(INTERRUPTED if stopped_by == signal.SIGINT else 0)
 
 
 def _explain(error: Exception) -> None:
@@ -52,9 +60,9 @@ def _explain(error: Exception) -> None:
         CliError: The log or a stream was lost, or the recovery state cannot be used.
         Exit: It was stopped.
     """
-    if any("signal received" in str(cause) for cause in causes(error)):
-        say("stopped; `vitals flow` continues where it was")
-        raise typer.Exit(130) from None
+    if any(isinstance(cause, KeyboardInterrupt) or "signal received" in str(cause) for cause in causes(error)):
+        say(STOPPED)
+        raise typer.Exit(INTERRUPTED) from None
     code, why = verdict(error)
     if code == REFUSED:
         raise CliError(why) from error

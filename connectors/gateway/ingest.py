@@ -17,6 +17,7 @@ from connectors.gateway.translate import invalid
 from connectors.identity.audit import AuditEvent, write_audit
 from connectors.identity.registry import ApiKeys, Credential, Registry
 from connectors.jetstream.connection import connect
+from connectors.jetstream.ids import MessageIds
 from dataflows._native import Messages, Validator
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, message_id, signal_token
@@ -29,7 +30,7 @@ _AUDIT_EVERY_S = 3600.0
 _WINDOW = 256
 
 Message = tuple[str, str, bytes]
-"""Subject, message id, payload."""
+"""Subject, identity, payload."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Ingest:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._validator = validator(settings, models=False)
+        self._ids = MessageIds(settings.nats)
         self._client: Client | None = None
         self._keys: ApiKeys | None = None
         self._audited_s: dict[str, float] = {}
@@ -186,7 +188,10 @@ class Ingest:
             await self._audit(client, credential, route)
             for start in range(0, len(messages), _WINDOW):
                 part = messages[start : start + _WINDOW]
-                publishing = [js.publish(subject, data, headers={"Nats-Msg-Id": mid}) for subject, mid, data in part]
+                publishing = (
+                    js.publish(subject, data, headers={"Nats-Msg-Id": self._ids.of(identity)})
+                    for subject, identity, data in part
+                )
                 acknowledged = await asyncio.gather(*publishing)
                 stored += [Stored(ack.seq, bool(ack.duplicate)) for ack in acknowledged]
         except (OSError, NatsError, TimeoutError) as error:

@@ -6,15 +6,15 @@ under a lock, written whole, and then told to the running server by who changed 
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from connectors.identity.claims import Key, Kind, credentials_file, decode, encode
 from connectors.identity.files import locked, read_secret, secret_folder, write_secret
 from connectors.identity.roles import (
-    CONNECTIONS,
     PIPELINE,
     SYSTEM,
+    Grant,
     pipeline_account,
     pipeline_roles,
     system_account,
@@ -30,6 +30,7 @@ REVOCATIONS_KEPT_S = 400 * _DAY_S
 MAX_DAYS = 366
 _LOCAL_DAYS = 90
 _MOST_CONNECTIONS = 1_000_000
+_LEAST_FRAMES, _MOST_FRAMES = 1 << 20, 1 << 50
 
 
 class IdentityError(Exception):
@@ -201,26 +202,35 @@ class Authority:
         """Public keys of revoked users, with the time (s since 1970) until which their tokens are void."""
         return dict(decode(self.account_token(account))["nats"].get("revocations", {}))
 
-    def limits(self, account: str) -> dict[str, int]:
-        """What the server lets an account have: `conn` connections, ..."""
-        return dict(decode(self.account_token(account))["nats"]["limits"])
-
-    def limit(self, tenant: str, *, connections: int) -> str:
-        """Limits a tenant's connections at once; returns the account's new token.
+    def granted(self, tenant: str) -> Grant:
+        """What a tenant was given.
 
         Raises:
-            IdentityError: There is no such tenant, or the number cannot be.
+            IdentityError: There is no such tenant.
+        """
+        return Grant.of(decode(self.account_token(tenant))["nats"])
+
+    def grant(self, tenant: str, **changes: int) -> Grant:
+        """Changes what a tenant was given; returns all of it.
+
+        Args:
+            tenant: The organisation.
+            changes: Fields of `Grant`; the others stay.
+
+        Raises:
+            IdentityError: There is no such tenant, or the numbers cannot be.
         """
         self._check_tenant(tenant)
-        if not 0 < connections <= _MOST_CONNECTIONS:
-            message = f"an organisation has 1 to {_MOST_CONNECTIONS} connections, not {connections}"
-            raise IdentityError(message)
         with locked(self.folder):
-            claims = decode(self.account_token(tenant))["nats"]
-            claims["limits"]["conn"] = connections
-            del claims["version"]
-            self._write_account(self._key("operator", "operator"), self._key(tenant, "account"), tenant, claims)
-            return self.account_token(tenant)
+            grant = replace(self.granted(tenant), **changes)
+            if not 0 < grant.connections <= _MOST_CONNECTIONS:
+                message = f"an organisation has 1 to {_MOST_CONNECTIONS} connections, not {grant.connections}"
+                raise IdentityError(message)
+            if grant.frames_bytes and not _LEAST_FRAMES <= grant.frames_bytes <= _MOST_FRAMES:
+                message = f"the copy of frames holds 0 or {_LEAST_FRAMES} to {_MOST_FRAMES} bytes"
+                raise IdentityError(message)
+            self._write_with(tenant, self.revocations(tenant), grant)
+            return grant
 
     def account_token(self, name: str) -> str:
         """The token of an account.
@@ -282,15 +292,15 @@ class Authority:
         if not self.credentials(owner).exists():
             self._write_credentials(owner, self._user(account, account.public, owner, {}))
 
-    def _write_with(self, name: str, revoked: Mapping[str, int]) -> None:
-        """Writes the account of a tenant or of the pipeline."""
+    def _write_with(self, name: str, revoked: Mapping[str, int], grant: Grant | None = None) -> None:
+        """Writes the account of a tenant or of the pipeline; without a grant a tenant has what it had."""
         roles = pipeline_roles() if name == PIPELINE else tenant_roles(name)
         signing = {role: self._key(f"{name}.{role}", "account").public for role in roles}
         if name == PIPELINE:
             claims = pipeline_account(signing, revoked)
         else:
-            connections = self.limits(name)["conn"] if self._account_file(name).exists() else CONNECTIONS
-            claims = tenant_account(name, self._key(PIPELINE, "account").public, signing, revoked, connections)
+            has = grant or (self.granted(name) if self._account_file(name).exists() else Grant())
+            claims = tenant_account(name, self._key(PIPELINE, "account").public, signing, revoked, has)
         self._write_account(self._key("operator", "operator"), self._key(name, "account"), name, claims)
 
     def _write_credentials(self, name: str, issued: Issued) -> None:

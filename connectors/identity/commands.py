@@ -4,6 +4,7 @@ from nats.aio.client import Client
 from nats.js.api import PubAck
 
 from connectors.identity.audit import AuditEvent, write_audit
+from connectors.jetstream.ids import MessageIds
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import message_id, subject_of
 from dataflows.settings import Settings
@@ -29,4 +30,5 @@ async def publish_command(client: Client, settings: Settings, frame: pb.Frame) -
     )
     await write_audit(client, settings, event)
     js = client.jetstream(timeout=settings.nats.ack_timeout_s)
-    return await js.publish(subject_of(frame), frame.SerializeToString(), headers={"Nats-Msg-Id": message_id(frame)})
+    headers = {"Nats-Msg-Id": MessageIds(settings.nats).of(message_id(frame))}
+    return await js.publish(subject_of(frame), frame.SerializeToString(), headers=headers)

@@ -11,7 +11,7 @@ from connectors.identity.audit import AuditEvent, write_audit
 from connectors.identity.authority import MAX_DAYS, Authority, IdentityError
 from connectors.identity.claims import credentials_file
 from connectors.identity.commands import publish_command
-from connectors.identity.own_alerts import ensure_own_alerts
+from connectors.identity.own_streams import ensure_own_streams
 from connectors.identity.registry import By, Credential, Registry, new_api_key
 from connectors.identity.resolver import push_account
 from dataflows.contracts.frames import Origin, command_frame
@@ -150,7 +150,7 @@ class Devices:
             raise IdentityError(message)
         if self._authority.add_tenant(origin.tenant):
             await push_account(self._settings.nats, self._authority, origin.tenant)
-            await ensure_own_alerts(self._settings.nats, self._authority, origin.tenant)
+            await ensure_own_streams(self._settings.nats, self._authority, origin.tenant)
         names = (origin.tenant, origin.patient, origin.device)
         issued = self._authority.issue_device(*names, role=_ROLES[by], days=days)
         credential = Credential(

@@ -8,7 +8,10 @@ that tenant and nothing more. `{{tag(...)}}` are the tags of the user's token.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from connectors.identity.copies import FIXED_BYTES, exports, imports, reader_rights
 
 Template = Mapping[str, Any]
 Claims = dict[str, Any]
@@ -17,24 +20,43 @@ PIPELINE = "VITALS"
 """Account of the streams, the flow and the gateways."""
 SYSTEM = "SYS"
 """Account of the server's own messages."""
-ALERTS = "ALERTS"
-"""Stream of alerts in the pipeline's account, and of an organisation's own ones in its account."""
-API = "JS.VITALS.API"
-"""How an organisation's account asks JetStream of the pipeline's, for what is exported to it."""
-COPIES = "copies.v1"
-"""Root of the subjects on which copies go to an organisation's account."""
-ALERTS_BYTES = 64 << 20
-"""What an organisation's own stream of alerts holds."""
 MAX_PAYLOAD = 72 << 10
 """What a device may send in one message, headers included; the validator's own limit is 64 KiB of frame."""
-CONNECTIONS = 10_000
-"""Connections of an organisation at once, where nobody said another number (`vitals tenants limit`)."""
+SESSIONS_BYTES = 64 << 20
+"""Disk for the sessions of an organisation's MQTT devices, which the server keeps in streams of their account."""
 
 _OPEN = {"subs": -1, "data": -1, "payload": -1}
 _ACCOUNT = {**_OPEN, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
 _OWN = "{{tag(patient)}}.{{tag(device)}}"
 _ANSWERS = "_INBOX.{{subject()}}.>"
 """Where a program hears answers: never `_INBOX.>`, where the flow hears the whole log."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What an organisation was given (`vitals tenants limit`); its account's token is the record.
+
+    Attributes:
+        connections: Connections of its devices at once.
+        frames_bytes: What the copy of its frames may hold in its own account; 0: it has none.
+    """
+
+    connections: int = 10_000
+    frames_bytes: int = 0
+
+    @classmethod
+    def of(cls, claims: Claims) -> "Grant":
+        """Returns what the claims of an account give."""
+        tags = dict(tag.partition(":")[::2] for tag in claims.get("tags", []))
+        return cls(int(claims["limits"]["conn"]), int(tags.get(_FRAMES, 0)))
+
+    @property
+    def disk_bytes(self) -> int:
+        """What its account may hold on disk."""
+        return SESSIONS_BYTES + FIXED_BYTES + self.frames_bytes
+
+
+_FRAMES = "frames_bytes"
 
 
 def device_template(tenant: str, connections: Sequence[str], *, bearer: bool) -> Template:
@@ -57,16 +79,9 @@ def device_template(tenant: str, connections: Sequence[str], *, bearer: bool) ->
 
 
 def tenant_roles(tenant: str) -> dict[str, Template]:
-    """Returns the roles of a tenant's account: its devices, and programs that read its alerts."""
-    # A reader takes from a consumer that was made for it: whoever makes one says where the server delivers.
+    """Returns the roles of a tenant's account: its devices, and programs that read what is its own."""
     reader = {
-        "pub": {
-            "allow": [
-                f"$JS.API.CONSUMER.MSG.NEXT.{ALERTS}.{{{{tag(reader)}}}}",
-                f"$JS.API.CONSUMER.INFO.{ALERTS}.{{{{tag(reader)}}}}",
-                f"$JS.ACK.{ALERTS}.{{{{tag(reader)}}}}.>",
-            ]
-        },
+        "pub": {"allow": reader_rights()},
         "sub": {"allow": [_ANSWERS]},
         **_OPEN,
         "allowed_connection_types": ["STANDARD", "WEBSOCKET"],
@@ -136,7 +151,7 @@ def _bridge() -> Template:
         "pub": {
             "allow": [
                 f"vitals.v1.{tenant}.*.*.*",
-                f"rejected.v1.*.{tenant}",
+                f"rejected.v1.*.{tenant}.bridge",
                 f"bridges.v1.{tenant}.*",
                 f"$JS.API.DIRECT.GET.BRIDGES.bridges.v1.{tenant}.*",
                 "$JS.API.DIRECT.GET.BRIDGES.bridges.origin.alerts",
@@ -165,11 +180,7 @@ def pipeline_account(signing: Mapping[str, str], revoked: Mapping[str, int]) -> 
             {"name": "frames", "subject": "vitals.v1.*.*.*.*", "type": "service"},
             {"name": "alerts", "subject": "alerts.v1.>", "type": "stream"},
             {"name": "configuration", "subject": "config.v1.*.*.*", "type": "stream"},
-            # For the copy of its alerts that an organisation keeps in its own account: which it may ask for is in the
-            # subject of the request, where it is sent to as well.
-            {"name": "alert copies", "subject": f"$JS.API.CONSUMER.CREATE.{ALERTS}.*.alerts.v1.*.>", "type": "service"},
-            {"name": "flow of copies", "subject": f"$JS.FC.{ALERTS}.>", "type": "service"},
-            {"name": "copied alerts", "subject": f"{COPIES}.*.>", "type": "stream"},
+            *exports(),
         ],
         "signing_keys": _scoped(signing, pipeline_roles()),
         "revocations": dict(revoked),
@@ -177,7 +188,7 @@ def pipeline_account(signing: Mapping[str, str], revoked: Mapping[str, int]) -> 
 
 
 def tenant_account(
-    tenant: str, pipeline: str, signing: Mapping[str, str], revoked: Mapping[str, int], connections: int = CONNECTIONS
+    tenant: str, pipeline: str, signing: Mapping[str, str], revoked: Mapping[str, int], grant: Grant
 ) -> Claims:
     """Returns the claims of a tenant's account.
 
@@ -186,7 +197,7 @@ def tenant_account(
         pipeline: Public key of the pipeline's account.
         signing: Public keys of the roles.
         revoked: Public keys of users whose tokens made until then (s since 1970) are void.
-        connections: How many of its devices may be connected at once.
+        grant: What it was given.
     """
 
     def imported(name: str, subject: str, kind: str) -> dict[str, str]:
@@ -194,13 +205,12 @@ def tenant_account(
 
     return {
         "type": "account",
-        # The storage is for the sessions of MQTT devices, which the server keeps in streams of their account.
         "limits": {
             **_ACCOUNT,
-            "conn": connections,
+            "conn": grant.connections,
             "payload": MAX_PAYLOAD,
             "mem_storage": 16 << 20,
-            "disk_storage": (64 << 20) + ALERTS_BYTES,
+            "disk_storage": grant.disk_bytes,
             "streams": 9,
             "consumer": 20_000,
         },
@@ -208,11 +218,9 @@ def tenant_account(
             imported("frames", f"vitals.v1.{tenant}.*.*.*", "service"),
             imported("alerts", f"alerts.v1.{tenant}.>", "stream"),
             imported("configuration", f"config.v1.{tenant}.*.*", "stream"),
-            imported("alert copies", f"$JS.API.CONSUMER.CREATE.{ALERTS}.*.alerts.v1.{tenant}.>", "service")
-            | {"local_subject": f"{API}.CONSUMER.CREATE.{ALERTS}.$1.alerts.v1.{tenant}.>"},
-            imported("flow of copies", f"$JS.FC.{ALERTS}.>", "service"),
-            imported("copied alerts", f"{COPIES}.{tenant}.>", "stream"),
+            *imports(tenant, pipeline),
         ],
+        "tags": [f"{_FRAMES}:{grant.frames_bytes}"],
         "signing_keys": _scoped(signing, tenant_roles(tenant)),
         "revocations": dict(revoked),
     }

@@ -1,16 +1,16 @@
 """Identities of programs: made and revoked in writing, like those of devices."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nats.aio.client import Client
 
 from connectors.identity.audit import AuditEvent, write_audit
 from connectors.identity.authority import IdentityError, Issued
 from connectors.identity.devices import authority_of
-from connectors.identity.own_alerts import ensure_own_alerts
+from connectors.identity.own_streams import Reader, ensure_own_streams
 from connectors.identity.resolver import push_account
-from connectors.identity.roles import PIPELINE
+from connectors.identity.roles import PIPELINE, Grant
 from dataflows.contracts.frames import DEFAULT_TENANT, is_token
 from dataflows.settings import Settings
 
@@ -37,13 +37,14 @@ class Services:
         await self._audit("enrol", tags.get("tenant", DEFAULT_TENANT), f"{role} {name} {issued.public}")
         return issued
 
-    async def enrol_reader(self, tenant: str, name: str, days: float) -> Issued:
-        """Makes an identity for a program that reads an organisation's alerts, and the consumer that it takes from.
+    async def enrol_reader(self, tenant: str, name: str, days: float, reads: Sequence[str] = ("alerts",)) -> Issued:
+        """Makes an identity for a program that reads what is an organisation's own, and consumers that it takes from.
 
         Args:
-            tenant: The organisation; has its account and its stream afterwards.
-            name: Of the program and of its consumer.
+            tenant: The organisation; has its account and its streams afterwards.
+            name: Of the program and of its consumers: an identity reads what any one of this name was made to read.
             days: How long it holds.
+            reads: Names of `copies.COPIES`.
 
         Raises:
             IdentityError: A name or `days` cannot be, or the server was not told.
@@ -55,8 +56,8 @@ class Services:
         if authority.exists and authority.add_tenant(tenant):
             await push_account(self._settings.nats, authority, tenant)
         issued = authority.issue_service("reader", name, {"reader": name}, days=days, owner=tenant)
-        await ensure_own_alerts(self._settings.nats, authority, tenant, reader=name)
-        await self._audit("enrol", tenant, f"reader {name} {issued.public}")
+        await ensure_own_streams(self._settings.nats, authority, tenant, Reader(name, reads, self._client))
+        await self._audit("enrol", tenant, f"reader {name} of {' '.join(reads)} {issued.public}")
         return issued
 
     async def revoke(self, public: str, tenant: str = "") -> None:
@@ -78,16 +79,22 @@ class Services:
         await push_account(self._settings.nats, authority, account)
         await self._audit("revoke", tenant or DEFAULT_TENANT, public)
 
-    async def limit(self, tenant: str, connections: int) -> None:
-        """Limits how many connections an organisation may have at once.
+    async def limit(self, tenant: str, **changes: int) -> Grant:
+        """Changes what an organisation may have; returns all of it.
+
+        Args:
+            tenant: The organisation.
+            changes: Fields of `Grant`.
 
         Raises:
-            IdentityError: There is none of this name, the number cannot be, or the server was not told.
+            IdentityError: There is none of this name, the numbers cannot be, or the server was not told.
         """
         authority = authority_of(self._settings)
-        authority.limit(tenant, connections=connections)
+        grant = authority.grant(tenant, **changes)
         await push_account(self._settings.nats, authority, tenant)
-        await self._audit("limit", tenant, f"{connections} connections")
+        await self._audit("limit", tenant, ", ".join(f"{value} {name}" for name, value in changes.items()))
+        await ensure_own_streams(self._settings.nats, authority, tenant)
+        return grant
 
     async def _audit(self, what: str, tenant: str, detail: str) -> None:
         await write_audit(

@@ -66,9 +66,9 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
         resume_state: bytes | None,
         *,
         fence: str,
-        subject: str = "",
+        subjects: Sequence[str] = (),
     ) -> None:
-        self._publisher, self._stream, self._subject = publisher, stream, subject
+        self._publisher, self._stream, self._subjects = publisher, stream, subjects
         self._writer = f"{step_id}/{partition}"
         self._fence_subject = fence
         self._ack_seconds = ACK_SECONDS.labels(step_id, partition)
@@ -95,7 +95,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
         self._last_seq = max(last_seq, self._fence)
         self._present_ids: set[str] = set()
         self._held: dict[str, int] = {}
-        for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER, subject):
+        for seq, message_id, writer in publisher.scan(stream, from_seq, WRITER, subjects):
             if not message_id or (writer != self._writer and writer.startswith(f"{step_id}/")):
                 continue  # a key has one writer for ever: what its neighbours wrote need not be kept in memory
             self._present_ids.add(message_id)
@@ -147,7 +147,7 @@ class JetStreamSinkPartition(StatefulSinkPartition[OutMessage, bytes]):
             self._fence = self._raise_fence()
             there = {
                 message_id
-                for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1, "", self._subject)
+                for _, message_id, _ in self._publisher.scan(self._stream, self._last_seq + 1, "", self._subjects)
             }
             sequences = self._send([value for value in fresh if value.message_id not in there])
         self._last_seq = max(self._last_seq, self._fence, *sequences)
@@ -206,18 +206,18 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
         nats: Where the server is.
         stream: Name of the stream that holds the messages' subjects.
         parts: Writers, fixed for ever: their names are the recovery key.
-        subject: What is written, as the stream stores it, with wildcards: where others fill the stream, a restart need
-            not look at what they wrote.
+        subjects: What is written, as the stream stores it, with wildcards: where others write too, a restart need not
+            look at what they wrote, nor can it fail at that.
         writer: Who writes, where others do, too: their fences are apart.
     """
 
     def __init__(
-        self, nats: NatsSettings, stream: str, parts: int = _PARTS, *, subject: str = "", writer: str = ""
+        self, nats: NatsSettings, stream: str, parts: int = _PARTS, *, subjects: Sequence[str] = (), writer: str = ""
     ) -> None:
         self._nats = nats
         self._stream = stream
         self._parts = parts
-        self._subject = subject
+        self._subjects = subjects
         self._fences = ".".join(filter(None, (FENCE, stream, writer)))
 
     def list_parts(self) -> list[str]:
@@ -238,5 +238,5 @@ class JetStreamSink(FixedPartitionedSink[OutMessage, bytes]):
         publisher = Publisher(native_options(self._nats, f"{step_id} {for_part}"))
         fence = f"{self._fences}.{for_part.rpartition('/')[2]}"
         return JetStreamSinkPartition(
-            publisher, self._stream, step_id, for_part, resume_state, fence=fence, subject=self._subject
+            publisher, self._stream, step_id, for_part, resume_state, fence=fence, subjects=self._subjects
         )

@@ -1,20 +1,24 @@
 """Collects the evidence of the loss ledger: the log, REJECTED, SPILL, the database, and how far the flow is."""
 
+import asyncio
+import itertools
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 
-from connectors.jetstream.history import messages, stored
+from connectors.jetstream.history import bounds, messages, stored
+from connectors.jetstream.source import JetStreamSource, open_puller
 from connectors.local.recovery import RecoveryStore
 from connectors.questdb.reads import QuestDBReader
 from connectors.questdb.reject import REASON
 from connectors.questdb.spill import SpillFormatError, decode_message
 from dataflows.contracts import vitals_pb2 as pb
-from dataflows.contracts.frames import DEFAULT_TENANT
+from dataflows.contracts.frames import DEFAULT_TENANT, FLOW_REJECTS
 from dataflows.contracts.tables import TABLES
 from dataflows.ledger import CHOICES_SCHEMA, IDENTITY, RECEIVED_SCHEMA, REJECTED_SCHEMA, ROWS_SCHEMA, Evidence
 from dataflows.settings import Settings
@@ -37,8 +41,8 @@ async def collect(client: Client, settings: Settings, first: int, last: int) -> 
     """
     streams = settings.streams
     positions = RecoveryStore(settings.stack.data_dir.absolute() / "recovery", settings).positions()
-    received = [row async for row in _received(client, streams.vitals, first, last)]
-    rejected, refused = await _rejected(client, streams.rejected)
+    received = await asyncio.to_thread(lambda: list(_received(settings, first, last)))
+    rejected, refused = await refusals(client, streams.rejected)
     spilled: list[tuple[Any, ...]] = []
     async for message in stored(client, streams.spill, "spill.v1.>"):
         spilled += _rows(message.data or b"")
@@ -56,13 +60,24 @@ async def collect(client: Client, settings: Settings, first: int, last: int) -> 
     )
 
 
-async def _received(client: Client, stream: str, first: int, last: int) -> Any:
-    async for message in messages(client, stream, first, last):
-        match = _SUBJECT.fullmatch(message.subject)
-        # Ticks, their schedules and commands make no rows.
-        if match is None or (match[2], match[4]) == ("tick", "broker") or match[4] == "control":
-            continue
-        yield received(int(match[1]), match.groups()[1:], message.metadata.sequence.stream, message.data)
+def _received(settings: Settings, first: int, last: int) -> Iterator[Received]:
+    """What the log holds, by the reader of the flow: it also reads what other clients break off at."""
+    parts = JetStreamSource(settings).list_parts() if first <= last else []
+    pullers = [open_puller(settings, "ledger", part, None, start_seq=first, until_seq=last) for part in parts]
+    try:
+        while reading := [puller for puller in pullers if puller.last_seq < last]:
+            batches = [puller.poll(settings.flow.batch_messages) for puller in reading]
+            for _, messages_of in itertools.chain.from_iterable(batches):
+                for subject, log_seq, _, payload in messages_of.entries():
+                    match = _SUBJECT.fullmatch(subject.decode())
+                    # Ticks, their schedules and commands make no rows.
+                    if match and (match[2], match[4]) != ("tick", "broker") and match[4] != "control":
+                        yield received(int(match[1]), match.groups()[1:], log_seq, payload)
+            if not any(batches):
+                time.sleep(settings.flow.poll_ms / 1000)
+    finally:
+        for puller in pullers:
+            puller.close()
 
 
 def received(partition: int, tokens: tuple[str, ...], log_seq: int, payload: bytes) -> Received:
@@ -89,12 +104,15 @@ def _row_count(frame: pb.Frame) -> int:
             return 1
 
 
-async def _rejected(client: Client, stream: str) -> tuple[list[tuple[int, str]], list[tuple[Any, ...]]]:
-    """Messages that were refused, and rows that the database refused."""
-    state = (await client.jetstream().stream_info(stream)).state
+async def refusals(client: Client, stream: str) -> tuple[list[tuple[int, str]], list[tuple[Any, ...]]]:
+    """Returns messages of the log that the flow refused, and rows that the database refused.
+
+    What bridges refused was never in the log, and they could say of others' messages what they like.
+    """
+    first, last = await bounds(client, stream)
     refused: list[tuple[int, str]] = []
     rows: list[tuple[Any, ...]] = []
-    async for message in messages(client, stream, state.first_seq, state.last_seq):
+    async for message in messages(client, stream, first, last, *FLOW_REJECTS):
         headers = message.headers or {}
         reason = headers.get("Vitals-Reason", "")
         if reason == REASON:

@@ -1,21 +1,25 @@
 """The stream REJECTED for people: what is in it, one message in detail, and driving messages again after a fix."""
 
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from connectors.jetstream.history import messages
+from connectors.jetstream.history import bounds, messages, stored
 from connectors.jetstream.streams import is_fence
 from connectors.questdb.reject import REASON
 from dataflows._native import Messages, Validator
-from dataflows.contracts.frames import LOG_TIME_HEADER
+from dataflows.contracts.frames import BRIDGE_REJECTS, FLOW_REJECTS, LOG_TIME_HEADER
 from dataflows.settings import Settings
 
 _TOKENS = 6
 """Of a frame's subject."""
+_DIGITS = 20
+"""So many has no sequence number and no time."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class Rejected:
         return self.reason == REASON and "." not in self.subject
 
     @property
+    def whose(self) -> tuple[str | None, str]:
+        """Organisation and patient of the subject; None and "" where it is no frame's."""
+        tokens = self.subject.split(".")
+        return (tokens[2], tokens[3]) if len(tokens) == _TOKENS else (None, "")
+
+    @property
     def again(self) -> str:
         """Subject on which it is driven again."""
         if self.is_row:
@@ -58,17 +68,31 @@ class Rejected:
 def from_message(message: Msg, seq: int) -> Rejected:
     """Returns a message of REJECTED with what its headers say."""
     headers = message.headers or {}
-    _, _, reason, *tenant = message.subject.split(".")
-    subject = headers.get("Vitals-Subject", headers.get("Vitals-Table", ""))
+    _, _, reason, *of = message.subject.split(".")
+    # The client gives no text where a header is not ASCII.
+    subject = str(headers.get("Vitals-Subject", headers.get("Vitals-Table", "")))
     return Rejected(
         seq,
         reason,
-        headers.get("Vitals-Detail", ""),
-        _within(tenant[0], subject) if tenant else subject,
-        int(headers.get("Vitals-Log-Seq", 0)),
-        int(headers.get("Vitals-Log-Time", 0)),
+        str(headers.get("Vitals-Detail", "")),
+        _within(of[0], subject) if _by_bridge(message.subject) else subject,
+        _number(headers.get("Vitals-Log-Seq")),
+        _number(headers.get("Vitals-Log-Time")),
         message.data,
     )
+
+
+def _number(value: object) -> int:
+    """A header of the flow as a number; 0 where it is none, which a bridge can write."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+
+def _by_bridge(subject: str) -> bool:
+    """Whether a bridge wrote a message of REJECTED, whose headers say what they like."""
+    # Bridges of before wrote rejected.v1.<reason>.<tenant>.
+    root, _, _, *of = subject.split(".")
+    return root == "rejected" and bool(of) and of[1:] != ["flow"]
 
 
 def _within(tenant: str, subject: str) -> str:
@@ -79,13 +103,25 @@ def _within(tenant: str, subject: str) -> str:
 
 
 async def rejected(client: Client, settings: Settings, reason: str = "*") -> AsyncIterator[Rejected]:
-    """Yields what REJECTED holds, of one reason or of all."""
-    stream = settings.streams.rejected
-    state = (await client.jetstream().stream_info(stream)).state
-    async for message in messages(client, stream, state.first_seq, state.last_seq, "rejected.v1.>"):
-        found = from_message(message, message.metadata.sequence.stream)
+    """Yields what REJECTED holds, of one reason or of all, in its order."""
+    async for found in _everything(client, settings.streams.rejected):
         if reason in {"*", found.reason}:
             yield found
+
+
+async def _everything(client: Client, stream: str) -> AsyncIterator[Rejected]:
+    # A stolen identity of a bridge can write headers that a client breaks off at.
+    bridges = [
+        _from_stored(client, message) for subject in BRIDGE_REJECTS async for message in stored(client, stream, subject)
+    ]
+    waiting = deque(sorted(bridges, key=lambda found: found.seq))
+    async for message in messages(client, stream, *await bounds(client, stream), *FLOW_REJECTS):
+        found = from_message(message, message.metadata.sequence.stream)
+        while waiting and waiting[0].seq < found.seq:
+            yield waiting.popleft()
+        yield found
+    for found in waiting:
+        yield found
 
 
 async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
@@ -96,8 +132,12 @@ async def one(client: Client, settings: Settings, seq: int) -> Rejected | None:
         return None
     if is_fence(found.subject or ""):
         return None
-    headers = {name: value for name, value in (found.headers or {}).items()}
-    return from_message(Msg(client, found.subject or "", "", found.data or b"", headers), seq)
+    return _from_stored(client, found)
+
+
+def _from_stored(client: Client, found: RawStreamMsg) -> Rejected:
+    headers = dict((found.headers or {}).items())
+    return from_message(Msg(client, found.subject or "", "", found.data or b"", headers), found.seq or 0)
 
 
 def still_refused(found: Rejected, rules: Validator, now_ns: int) -> str:

@@ -17,6 +17,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 
 from connectors.jetstream import JetStreamSink, JetStreamSource, OutMessage
+from connectors.jetstream.ids import MessageIds
 from connectors.jetstream.source import Item, JetStreamPartition, open_puller
 from connectors.models.process import WINDOWS, Result, ScorerProcess
 from dataflows._native import Items, Output
@@ -102,12 +103,14 @@ class Asking:
     Args:
         model: The declaration.
         scorer: Its process.
+        ids: Of what is published.
         live: Log time is the time of day, so that a score can come too late.
     """
 
-    def __init__(self, model: Model, scorer: ScorerProcess, *, live: bool) -> None:
+    def __init__(self, model: Model, scorer: ScorerProcess, ids: MessageIds, *, live: bool) -> None:
         self._model = model
         self._scorer = scorer
+        self._ids = ids
         self._live = live
         self._begun = self._failed = False
         self._counts = {name: WINDOWS.labels(model.name, name) for name in ("scored", "no_score", "failed", "late")}
@@ -151,7 +154,7 @@ class Asking:
 
     def _outgoing(self, window: Window, score: float) -> OutMessage:
         frame = score_frame(self._model, window, score, stored=self._is_late(window))
-        return OutMessage(subject_of(frame), frame.SerializeToString(), message_id(frame))
+        return OutMessage(subject_of(frame), frame.SerializeToString(), self._ids.of(message_id(frame)))
 
 
 def model(file: str, folder: str) -> Dataflow:
@@ -172,8 +175,8 @@ def model(file: str, folder: str) -> Dataflow:
         items = op.map_value("readings", items, Items.without_waves)
     signals = op.stateful_batch("signals", items, partial(signals_step, config))
     windows = op.stateful_batch("windows", signals, partial(_windows_step, declared, plan.since_ns))
-    scores = op.flat_map_batch("score", windows, Asking(declared, scorer, live=live))
+    scores = op.flat_map_batch("score", windows, Asking(declared, scorer, MessageIds(settings.nats), live=live))
     stored = f"vp.*.*.*.{declared.device}.numeric"
-    sink = JetStreamSink(settings.nats, settings.streams.vitals, subject=stored, writer=declared.device)
+    sink = JetStreamSink(settings.nats, settings.streams.vitals, subjects=[stored], writer=declared.device)
     op.output("scores", scores, sink)
     return graph

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -27,7 +28,15 @@ LOG_TIME_HEADER = "Vitals-Log-Time"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_COUNT = 32767
+_KEPT_TEXTS = 1024
+"""What floods the rejects has few subjects and reasons: their texts are worked out once, not once for each message."""
 _PS_PER_S = 1_000_000_000_000
+
+
+FLOW_REJECTS = ("rejected.v1.*", "rejected.v1.*.*.flow")
+"""What the flow alone may write in REJECTED (see `rejected_subject`)."""
+BRIDGE_REJECTS = ("rejected.v1.*.*.bridge", "rejected.v1.*.*")
+"""What bridges write there, and bridges of before did."""
 
 
 def is_token(text: str) -> bool:
@@ -115,13 +124,51 @@ def subject_of(frame: pb.Frame) -> str:
     return f"vitals.v1.{tenant}.{frame.patient}.{frame.device}.{signal_token(frame.signal)}"
 
 
-def message_id(frame: pb.Frame) -> str:
-    """Returns the frame's identity as `Nats-Msg-Id`, so that the server drops a retransmission within its window."""
+def message_id(frame: pb.Frame, secret: str = "") -> str:
+    """Returns the frame's identity as `Nats-Msg-Id`, so that the server drops a retransmission within its window.
+
+    Args:
+        frame: The frame.
+        secret: What others cannot guess, the same for a retransmission: who uses the ids of a device's next frames
+            before it does has the server drop those (docs/devices.md).
+    """
+    identity = _identity(frame)
+    return f"{identity}/{secret}" if secret else identity
+
+
+def _identity(frame: pb.Frame) -> str:
     tenant = frame.tenant or DEFAULT_TENANT
     if frame.WhichOneof("body") == "command":
         return f"{tenant}/{frame.patient}/control/{frame.command.name}/{frame.command.idempotency_key}"
     place = f"{tenant}/{frame.patient}/{frame.device}/{frame.boot_id}/{signal_token(frame.signal)}"
     return f"{place}/{frame.seq}"
+
+
+@lru_cache(maxsize=_KEPT_TEXTS)
+def rejected_subject(reason: str, subject: str, writer: str) -> str:
+    """Returns where a message that was refused goes in REJECTED: `rejected.v1.<reason>.<tenant>.<writer>`.
+
+    The organisation is that of the subject on which it came, which the server checked; what its payload says is not
+    believed. Where that is no name there is no organisation, and it is the pipeline's alone.
+
+    Args:
+        reason: Why it was refused.
+        subject: `vitals.v1.<tenant>...`, or as the log keeps it, `vp.<partition>.<tenant>...`.
+        writer: Who refused it: `flow` or `bridge`.
+    """
+    tenant = ".".join(subject.split(".")[2:3])
+    return f"rejected.v1.{reason}.{tenant}.{writer}" if is_token(tenant) else f"rejected.v1.{reason}"
+
+
+@lru_cache(maxsize=_KEPT_TEXTS)
+def header_text(text: str, most: int | None = None) -> str:
+    """Returns a text as a header may have it: a line of ASCII. Anything else clients read as they like, or not at all.
+
+    Args:
+        text: Any text.
+        most: Characters of it that are kept; None: all.
+    """
+    return " ".join(text.split())[:most].encode("ascii", "backslashreplace").decode()
 
 
 def sample_time_ns(start_ns: int, index: int, fs_mhz: int) -> int:

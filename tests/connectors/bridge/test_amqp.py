@@ -41,10 +41,12 @@ class Broker:
 
         self.run(act)
 
-    def send(self, payloads):
+    def send(self, payloads, message_id=None):
         async def act(channel):
             for payload in payloads:
-                message = aio_pika.Message(payload, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+                message = aio_pika.Message(
+                    payload, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, message_id=message_id
+                )
                 await channel.default_exchange.publish(message, "frames")
 
         self.run(act)
@@ -106,3 +108,24 @@ def test_nothing_is_lost_through_a_kill_of_the_bridge(log, tmp_path):
     assert list(dict.fromkeys(identity for identity, _, _ in pages)) == [f"a{n}.0" for n in range(1000, 1000 + ALERTS)]
     assert all(subject == f"alerts.v1.main.q{json.loads(body)['n'] % 3}.{RULE}" for _, subject, body in pages)
     assert "guest:guest" not in said
+
+
+def test_no_name_of_a_message_stops_the_bridge_and_two_names_are_two_messages(log, tmp_path):
+    (wrong, _), *_ = bad("amqp-names")
+    before = log.count("REJECTED", ">")
+    names = ["a\r\nVitals-Reason: none", "\0", "\u00e9", "x" * 220 + "1", "x" * 220 + "2", "plain"]
+    with RabbitMQ(tmp_path / "rabbit") as rabbit:
+        broker = Broker(rabbit)
+        broker.prepare()
+        for name in [*names, names[0]]:
+            broker.send([wrong], name)
+        broker.send(frames("amqp-names", 1))
+        bridge = log.bridge("amqp", tmp_path, amqp_url=rabbit.url, amqp_queues='["frames"]')
+        bridge.start()
+        try:
+            until(lambda: log.count("VITALS", "vp.*.main.amqp-names.>") == 1)
+            until(lambda: broker.waiting("frames") == 0)
+        finally:
+            bridge.kill()
+            bridge.wait(10)
+    assert log.count("REJECTED", ">") - before == len(names)

@@ -4,6 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
+from signal import SIGINT, SIGTERM
 
 import numpy as np
 import pytest
@@ -135,6 +137,8 @@ def test_alerts_follows_until_it_is_interrupted(server, tmp_path):
     command = [sys.executable, "-m", "connectors.cli", "alerts", "--follow", "--json"]
     with output.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE) as process:
         until(lambda: output.read_text().count("\n") == 1)
+        (event,) = (json.loads(one.data) for one in everything(server, "AUDIT"))
+        assert event["detail"] == "alerts * followed of every organisation"
         publish(server, alert(2), alert(3))
         until(lambda: output.read_text().count("\n") == 3)
         process.send_signal(2)
@@ -199,10 +203,24 @@ def readers(server):
     return asyncio.run(count())
 
 
-def test_the_flow_stops_in_words_on_ctrl_c(flow):
+@pytest.mark.parametrize(("stop", "code"), [(SIGINT, 130), (SIGTERM, 0)])
+def test_the_flow_stops_in_words(flow, stop, code):
     process, words = flow
-    process.send_signal(2)
-    assert process.wait(30) == 130
+    process.send_signal(stop)
+    assert process.wait(30) == code
+    assert words.read_text() == "the flow runs; Ctrl-C stops it\nstopped; `vitals flow` continues where it was\n"
+
+
+def test_a_flow_that_cannot_drain_is_broken_off_by_a_second_ctrl_c(flow, server):
+    process, words = flow
+    server.pause()
+    try:
+        process.send_signal(SIGINT)
+        time.sleep(0.5)
+        process.send_signal(SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        server.resume()
     assert words.read_text().endswith("stopped; `vitals flow` continues where it was\n")
     assert "Traceback" not in words.read_text()
 

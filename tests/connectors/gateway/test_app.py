@@ -24,7 +24,7 @@ def node(*arguments):
 
 
 def test_an_apps_readings_are_in_the_log(behind, served, log):
-    key = behind.enrol(Origin("js-app", "d"), by="http").secret
+    key = served.knows(behind.enrol(Origin("js-app", "d"), by="http").secret)
     reading = {"code": "spo2", "value": 97, "unit": "%", "time": datetime.now(UTC).isoformat()}
     for duplicates in (0, 1):
         ran = node(served.url, key, json.dumps([reading]))

@@ -81,6 +81,7 @@ def test_a_normal_device_loses_nothing(behind, served, log):
     good = behind.enrol(Origin("hostile-beside", "d"))
     attackers = {by: behind.enrol(Origin("hostile", "d"), by=by) for by in ("nats", "mqtt", "http")}
     attackers["grpc"] = attackers["http"]
+    served.knows(attackers["http"].secret)
     stop, tried = threading.Event(), {}
     acts = {
         "nats": lambda: over_nats(behind, attackers["nats"], stop),

@@ -22,7 +22,7 @@ CASES += [(found, GenerationMode.NEGATIVE) for found in OPERATIONS if found.meth
 
 @pytest.mark.parametrize(("operation", "mode"), CASES, ids=lambda part: getattr(part, "path", str(part)))
 def test_every_answer_is_one_that_is_described(behind, served, operation, mode):
-    key = behind.enrol(Origin("described", "d"), by="http").secret
+    key = served.knows(behind.enrol(Origin("described", "d"), by="http").secret)
 
     @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))

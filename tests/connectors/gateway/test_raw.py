@@ -84,6 +84,8 @@ def test_the_listener_goes_on_and_a_normal_device_loses_nothing(attacked, behind
     good = {
         by: behind.enrol(Origin(patient, by), by="nats" if by == "nats" else "http") for by in ("nats", "http", "grpc")
     }
+    for by in ("http", "grpc"):
+        served.knows(good[by].secret)
     sent = {by: frames(patient, COUNT, device=by) for by in good}
 
     async def publish():

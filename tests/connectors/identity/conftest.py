@@ -23,7 +23,7 @@ class Locked:
         self.port, self.mqtt_port, self.websocket_port = free_ports(3)
         self.folder = folder
         self.settings = Settings(
-            nats=NatsSettings(url=f"nats://127.0.0.1:{self.port}", heartbeat_s=0.5),
+            nats=NatsSettings(url=f"nats://127.0.0.1:{self.port}"),
             questdb=QuestDBSettings(enabled=False),
             streams=StreamSettings(**SMALL_STREAMS),
             stack=StackSettings(

@@ -6,6 +6,7 @@ import json
 import nats
 import pytest
 
+from connectors.api.status import last_rejects
 from connectors.bridge.inbound import Inbound, Incoming
 from connectors.bridge.outbound import Outbound
 from connectors.cli.bridge import with_bridge_credentials
@@ -14,14 +15,21 @@ from connectors.identity.devices import authority_of
 from connectors.identity.files import write_secret
 from connectors.identity.services import Services
 from connectors.jetstream.connection import connect, inbox_prefix, native_options
+from connectors.jetstream.history import bounds, messages
+from connectors.jetstream.ids import MessageIds
 from connectors.jetstream.source import open_puller
+from connectors.ledger.evidence import refusals
 from connectors.ledger.rejected import one
+from connectors.questdb.spill import spill_messages
 from dataflows._native import Publisher
+from dataflows.contracts.frames import Origin
 from dataflows.monitor.checking import validator
 from dataflows.settings import BridgeSettings
 from tests.connectors.bridge.conftest import bad, frames
+from tests.connectors.export.test_export import rows_of
 from tests.connectors.identity.conftest import tls_context
 from tests.connectors.identity.test_doors import refused_by
+from tests.connectors.identity.test_flow import flow_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.services
@@ -33,7 +41,7 @@ def bridge(locked, tmp_path):
     issued = authority_of(locked.settings).issue_service("bridge", "b", {"tenant": "clinic-c"}, days=1)
     file = tmp_path / "bridge.creds"
     write_secret(file, credentials_file(issued.token, issued.seed))
-    nats_settings = locked.settings.nats.model_copy(update={"credentials": file, "ack_timeout_s": 2.0})
+    nats_settings = locked.settings.nats.model_copy(update={"credentials": file})
     own = BridgeSettings(tenant="clinic-c", history=True)
     return locked.settings.model_copy(update={"nats": nats_settings, "bridge": own})
 
@@ -45,12 +53,13 @@ async def hostile(settings, errors):
     return await nats.connect(
         settings.nats.url.replace("nats:", "tls:"), user_credentials=str(settings.nats.credentials), error_cb=on_error,
         tls=tls_context(settings.nats.tls_ca), inbox_prefix=inbox_prefix(settings.nats), allow_reconnect=False,
+        connect_timeout=10,
     )  # fmt: skip
 
 
 def test_it_brings_frames_and_rejects_in(locked, bridge):
     publisher = Publisher(native_options(bridge.nats, "bridge"))
-    way_in = Inbound(publisher, validator(bridge, models=False), "clinic-c", "amqp")
+    way_in = Inbound(publisher, MessageIds(bridge.nats), validator(bridge, models=False), "clinic-c", "amqp")
     good, wrong = frames("in", 5, tenant="clinic-c"), bad("in")
     sent = [Incoming(payload, f"amqp/q/{n}") for n, payload in enumerate([*good, *(payload for payload, _ in wrong)])]
     assert way_in.take(sent) == len(good)
@@ -59,7 +68,7 @@ def test_it_brings_frames_and_rejects_in(locked, bridge):
     async def stored():
         async with locked.pipeline() as client:
             log = await client.jetstream().stream_info("VITALS", subjects_filter="vp.*.clinic-c.in.>")
-            refused = await client.jetstream().stream_info("REJECTED", subjects_filter="rejected.v1.*.clinic-c")
+            refused = await client.jetstream().stream_info("REJECTED", subjects_filter="rejected.v1.*.clinic-c.bridge")
             return sum(log.state.subjects.values()), sum(refused.state.subjects.values())
 
     assert asyncio.run(stored()) == (len(good), len(wrong))
@@ -114,6 +123,9 @@ def test_it_takes_alerts_of_its_organisation_out_and_goes_on_where_it_stopped(lo
         "alerts.v1.clinic-c.p1.asystole",
         "rejected.v1.undecodable",
         "rejected.v1.undecodable.main",
+        "rejected.v1.undecodable.main.bridge",
+        "rejected.v1.undecodable.clinic-c.flow",
+        "rejected.v1.storage_rejected",
         "bridges.v1.main.amqp-alerts",
         "bridges.origin.alerts",
         "audit.v1.main.enrol",
@@ -246,7 +258,7 @@ def test_its_rejects_are_driven_again_within_its_organisation_alone(locked, brid
             ("undecodable", "vitals.v1.clinic-c.own.d.ecg_ii"),
         ):
             headers = {"Vitals-Subject": subject, "Vitals-Table": subject, "Vitals-Reason": "storage_rejected"}
-            ack = await client.jetstream().publish(f"rejected.v1.{reason}.clinic-c", b"x", headers=headers)
+            ack = await client.jetstream().publish(f"rejected.v1.{reason}.clinic-c.bridge", b"x", headers=headers)
             async with locked.pipeline() as pipeline:
                 found.append(await one(pipeline, locked.settings, ack.seq))
         await client.close()
@@ -255,6 +267,68 @@ def test_its_rejects_are_driven_again_within_its_organisation_alone(locked, brid
     again, reason = asyncio.run(run())
     assert again == [*["vitals.v1.clinic-c.unknown.bridge.unknown"] * 4, "vitals.v1.clinic-c.own.d.ecg_ii"]
     assert reason == "undecodable"
+
+
+@pytest.mark.parametrize("reason", ["undecodable", "storage_rejected"])
+def test_its_rejects_explain_nothing_away_and_are_on_nobody_elses_screen(locked, bridge, reason):
+    """The ledger counts a message that is lost as refused when REJECTED says so: a bridge could hide a loss."""
+
+    async def run():
+        row = next(spill_messages([("waveforms", rows_of("a161l")["waveforms"][0])]))[2]
+        headers = {
+            "Vitals-Subject": "vp.0.main.victim.d.ecg_ii", "Vitals-Reason": reason, "Vitals-Log-Seq": "1",
+            "Vitals-Writer": "rejected-0",
+        }  # fmt: skip
+        client = await connect(bridge.nats, "bridge")
+        before = f"rejected.v1.{reason}.clinic-c"  # as bridges of before wrote, when they were believed
+        await client.jetstream().publish(f"{before}.bridge", row, headers=headers)
+        await client.close()
+        async with locked.pipeline() as pipeline:
+            js = pipeline.jetstream()
+            await js.publish(before, row, headers=headers)
+            refused = await refusals(pipeline, "REJECTED")
+            state = (await js.stream_info("REJECTED")).state
+            screens = [await last_rejects(js, "REJECTED", state, tenant) for tenant in ("main", "clinic-c")]
+            return refused, screens
+
+    refused, (victims, own) = asyncio.run(run())
+    assert refused == ([], [])
+    assert victims == []
+    assert [reject["reason"] for reject in own[:2]] == [reason] * 2
+
+
+def test_it_keeps_no_reject_of_the_flow_out_of_the_stream(locked, bridge, tmp_path):
+    """What has an id that REJECTED knows is dropped, whoever used it before: the next places in the log are guessed."""
+    device = locked.enrol(Origin("guessed-place", "d"))
+    subject = "rejected.v1.undecodable.{}"
+
+    async def run():
+        async with locked.pipeline() as pipeline:
+            last = (await pipeline.jetstream().stream_info("VITALS")).state.last_seq
+        client = await connect(bridge.nats, "bridge")
+        js = client.jetstream()
+        for seq in range(last + 1, last + 301):
+            await js.publish(subject.format("clinic-c.bridge"), b"x", headers={"Nats-Msg-Id": f"{seq}"})
+        await client.close()
+        async with locked.device(device) as (sender, _, _):
+            for n in range(5):
+                ack = await sender.jetstream().publish("vitals.v1.main.guessed-place.d.ecg_ii", b"no frame %d" % n)
+                assert last < ack.seq <= last + 300
+
+    async def kept():
+        async with locked.pipeline() as pipeline:
+            first, last = await bounds(pipeline, "REJECTED")
+            found = messages(pipeline, "REJECTED", first, last, subject.format("main.flow"))
+            return [one.data async for one in found if "guessed-place" in one.headers["Vitals-Subject"]]
+
+    asyncio.run(run())
+    flow = flow_of(locked, tmp_path)
+    flow.start()
+    try:
+        until(lambda: flow.alive and len(asyncio.run(kept())) >= 5, 60, poll_s=0.2)
+    finally:
+        flow.stop()
+    assert sorted(asyncio.run(kept())) == [b"no frame %d" % n for n in range(5)]
 
 
 def test_a_revoked_program_is_cut_off_and_let_in_no_more(locked, bridge):

@@ -19,13 +19,15 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
     issued = authority_of(locked.settings).issue_service("model", "risk", {"device": "model-risk"}, days=1)
     file = tmp_path / "model-risk.creds"
     write_secret(file, credentials_file(issued.token, issued.seed))
-    nats = locked.settings.nats.model_copy(update={"credentials": file, "ack_timeout_s": 1.0})
+    nats = locked.settings.nats.model_copy(update={"credentials": file})
     settings = locked.settings.model_copy(update={"nats": nats})
     publisher = Publisher(native_options(nats, "model"))
     publisher.publish_all([("vitals.v1.main.p1.model-risk.numeric", [("Nats-Msg-Id", "score/1")], b"score")])
     own = "vp.*.*.*.model-risk.numeric"
-    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", own)] == ["score/1"]
-    sink = JetStreamSink(nats, "VITALS", subject=own, writer="model-risk").build_part("risk.scores", "VITALS/0", None)
+    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", [own])] == ["score/1"]
+    sink = JetStreamSink(nats, "VITALS", subjects=[own], writer="model-risk").build_part(
+        "risk.scores", "VITALS/0", None
+    )
     sink.write_batch([OutMessage("vitals.v1.main.p1.model-risk.numeric", b"score", "score/2")])
 
     async def purge():
@@ -35,7 +37,11 @@ def test_a_model_reads_the_log_and_publishes_scores_of_its_own_name_alone(locked
     asyncio.run(purge())
     sink.write_batch([OutMessage("vitals.v1.main.p1.model-risk.numeric", b"score", "score/3")])
     sink.close()
-    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", own)] == ["score/1", "score/2", "score/3"]
+    assert [one[1] for one in publisher.scan(settings.streams.vitals, 1, "", [own])] == [
+        "score/1",
+        "score/2",
+        "score/3",
+    ]
     pullers = [open_puller(settings, "model", f"VITALS/p{n}", None) for n in range(settings.streams.partitions)]
     heard = []
 

@@ -9,6 +9,7 @@ from bench.traffic import Ward
 from connectors.cli import main
 from connectors.local.flow import settings_environment
 from connectors.questdb.http import QuestDBHttp
+from tests.connectors.jetstream.tools import BROKEN_HEADERS, publish_raw
 from tests.faults.whole import Whole
 from tests.waiting import until
 
@@ -98,6 +99,11 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     assert vitals("ledger", "--allow-gaps")[0] == 0
 
     check_reject(vitals, publish.last_on("REJECTED", "rejected.v1.>"))
+    assert vitals("report", "burden", "--tenant", "main")[0] == 0
+    acts = [json.loads(text.split(b" ", 1)[1]) for _, text in whole.messages("AUDIT")]
+    noted = {(act["patient"], act["detail"].split(" of ")[0]) for act in acts}
+    assert noted >= {("", "ledger"), ("", "rejected *"), ("", "report burden")}
+    assert [act["patient"] for act in acts if act["detail"].startswith("rejected show")] == ["p00000"]
     flow.stop()
     whole.close()
 
@@ -129,4 +135,43 @@ def test_a_reject_that_a_setting_caused_is_driven_again_once(nats_server, own_qu
     assert (totals["stored"], totals["rejected"], totals["lost"]) == (2, 2, 0)
     assert whole.questdb.reader.count("waveforms") == whole.questdb.reader.count("observations") == 1
     strict.stop()
+    whole.close()
+
+
+def test_what_no_client_can_read_stops_no_command_and_no_start(nats_server, own_questdb, tmp_path, vitals, monkeypatch):
+    """Such messages come from any device in the log, and from a bridge's stolen identity in REJECTED."""
+    whole = Whole(nats_server, own_questdb, tmp_path)
+    for name, value in settings_environment(whole.settings).items():
+        monkeypatch.setenv(name, value)
+    flow, publish = whole.flow(), whole.publisher()
+    ward = Ward(1, time.time_ns() - 60 * 10**9)
+    subject, _, payload = ward.messages(0, 0)[0]
+    publish_raw(nats_server.port, *((subject.encode(), headers, b"not a frame") for headers in BROKEN_HEADERS))
+    publish_raw(nats_server.port, (b"vitals.v1.main.p1.d.\xff", b"", payload))
+    publish.publish_all(ward.messages(0, 1))
+    refused = len(BROKEN_HEADERS) + 1
+    last = publish.stream_state("VITALS")[2]
+    until(lambda: flow.done_to() >= last, 60, poll_s=0.1)
+    whole.wait_for_waveforms(1, flow)
+    flow.stop()
+    publish_raw(
+        nats_server.port,
+        *((b"rejected.v1.undecodable.main.bridge", headers, b"x") for headers in BROKEN_HEADERS),
+        (b"rejected.v1.undecodable.main.bridge", b"NATS/1.0\r\nVitals-Log-Seq: 1e9\r\n\r\n", b"x"),
+    )
+
+    code, said = vitals("ledger", "--json", "--allow-gaps")
+    totals = json.loads(said)["totals"]
+    assert (code, totals["received"], totals["stored"], totals["rejected"]) == (0, refused + 2, 2, refused), said
+    later = vitals("ledger", "--json", "--from", "2099-01-01")[1]
+    assert json.loads(later)["totals"]["received"] == 0
+    listed = vitals("rejected")
+    assert listed[0] == 0
+    assert f"undecodable {2 * refused}" in " ".join(listed[1].split())
+
+    flow.begin()
+    publish.publish_all(ward.messages(0, 2))
+    whole.wait_for_waveforms(2, flow)
+    assert flow.total_restarts == 0
+    flow.stop()
     whole.close()

@@ -2,14 +2,17 @@
 
 import numpy as np
 
+from connectors.jetstream.ids import MessageIds
 from connectors.models.graph import PIPELINE_KEY, Asking
 from connectors.models.process import Result
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.models.features import Series, Window
 from dataflows.models.spec import read_model
+from dataflows.settings import NatsSettings
 
 S = 1_000_000_000
 START = 1_700_000_000 // 60 * 60 * S
+IDS = MessageIds(NatsSettings())
 MODEL = read_model(
     'name = "risk"\nversion = 1\nscorer = "a:b"\nfeatures = ["hr.last"]\nwindow_s = 300\nstep_s = 60\nbatch = 2\n'
 )
@@ -41,21 +44,21 @@ def said(asking, *windows):
 
 
 def test_the_first_scores_are_the_first_sign_of_life():
-    asking = Asking(MODEL, Scorer(Result.SCORED, Result.SCORED), live=False)
+    asking = Asking(MODEL, Scorer(Result.SCORED, Result.SCORED), IDS, live=False)
     assert said(asking, patient(1, 1)) == [("main/p1", 1), (PIPELINE_KEY, 1)]
     assert said(asking, patient(1, 2)) == [("main/p1", 2)], "from then on the ticks ask for it"
     assert said(asking, pipeline(2)) == [(PIPELINE_KEY, 2)]
 
 
 def test_a_batch_that_fails_takes_the_sign_of_life_of_its_step_and_no_other():
-    asking = Asking(MODEL, Scorer(Result.SCORED, Result.CRASHED, Result.SCORED), live=False)
+    asking = Asking(MODEL, Scorer(Result.SCORED, Result.CRASHED, Result.SCORED), IDS, live=False)
     found = said(asking, patient(1, 1), patient(2, 1), patient(3, 1), pipeline(1))
     assert found == [("main/p1", 1), ("main/p2", 1)], "the second batch of the step had no scores"
     assert said(asking, patient(1, 2), pipeline(2)) == [("main/p1", 2), (PIPELINE_KEY, 2)]
 
 
 def test_with_nothing_to_score_it_lives_and_without_a_first_score_it_says_nothing():
-    asking = Asking(MODEL, Scorer(Result.OVER_BUDGET), live=False)
+    asking = Asking(MODEL, Scorer(Result.OVER_BUDGET), IDS, live=False)
     assert said(asking, patient(1, 1)) == []
     assert said(asking, pipeline(2)) == []
     assert said(asking, pipeline(3)) == [(PIPELINE_KEY, 3)]

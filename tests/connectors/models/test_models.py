@@ -104,10 +104,12 @@ def test_scores_are_exact_through_kills_and_replay_to_the_same_alerts(nats_serve
         some, done = log[done : done + part], done + part
         publish.publish_all([(subject, [("Vitals-Log-Time", str(at))], payload) for at, subject, payload in some])
         # The kills fall into the middle of a part's scores: only some of them are there.
-        least = len(expected(beside.model, log[:done])) - (0 if kill is None else 9)
-        until(lambda least=least: len(ground.scores("model-risk")) >= least, 90, poll_s=0.2)
+        every = len(expected(beside.model, log[:done]))
         if kill is not None:
+            until(lambda some=every - 9: len(ground.scores("model-risk")) >= some, 90, poll_s=0.2)
             kill()
+        # The next part moves log time on: a score of this one behind it would leave its alert standing for that long.
+        until(lambda every=every: len(ground.scores("model-risk")) >= every, 90, poll_s=0.2)
     assert sorted(ground.scores("model-risk")) == expected(beside.model, log)
     beside.stop()
     last = publish.stream_state("VITALS")[2]
@@ -142,8 +144,8 @@ async def _latencies(ground, publish, name):
         began = time.monotonic()
         frame = framer.frame([Reading(pb.CODE_HR, 180, pb.UNIT_PER_MIN)], time.time_ns())
         await asyncio.to_thread(publish.publish_all, [(subject_of(frame), [], frame.SerializeToString())])
-        message = await subscription.next_msg(60)
-        assert json.loads(message.data)["patient"] == f"{name}{number}"
+        while json.loads((await subscription.next_msg(60)).data)["patient"] != f"{name}{number}":
+            pass  # what nobody acknowledged is raised again after a minute
         found.append(time.monotonic() - began)
     await client.close()
     return found
@@ -167,7 +169,7 @@ budget_s = 5
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_model_that_dies_is_one_alert_of_the_pipeline_however_many_patients_it_has(nats_server, tmp_path):
-    ground = Ground(nats_server, tmp_path, RULES, silence_reading_s=4.0)
+    ground = Ground(nats_server, tmp_path, RULES, silence_reading_s=12.0)
     publish, flow = ground.publisher(), ground.flow()
     framers, stop = [NumericFramer(Origin(patient, "watch")) for patient in MANY], threading.Event()
 
@@ -212,6 +214,6 @@ def test_a_hanging_or_dying_model_delays_no_alarm(nats_server, tmp_path):
         one.stop()
     flow.stop()
     for device in ("model-hanging", "model-dying"):
-        assert publish.scan("VITALS", 1, "", f"vp.*.*.*.{device}.numeric") == []
+        assert publish.scan("VITALS", 1, "", [f"vp.*.*.*.{device}.numeric"]) == []
     # Medians of one run on a machine that others use, too: a model in the flow would add its whole budget to each.
     assert statistics.median(during) < 2 * statistics.median(before) + 0.25, (before, during)

@@ -64,7 +64,7 @@ def test_an_error_loses_the_batch_and_keeps_the_process(scorer, name):
 
 
 def test_a_slow_batch_is_given_up_in_its_budget_and_the_process_with_it(scorer):
-    slow = scorer("hangs_above_100", budget_s=1.0)
+    slow = scorer("hangs_above_100", budget_s=5.0)
     assert slow.score(windows(70))[0] is Result.SCORED
     pid, began = slow.pid, time.monotonic()
     assert slow.score(windows(70, 120)) == (Result.OVER_BUDGET, [])
