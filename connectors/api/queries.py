@@ -294,7 +294,7 @@ def limits(tenant: str, patient: str) -> Query:
     """The limits of a patient as they are now, as far as a command changed any."""
     sql = (
         "SELECT cast(ts AS long) ts_ns, rule, limit_value, clear_value, delay_s, severe_value, unit, priority, "
-        "profile, source, limits_version version, actor FROM thresholds WHERE tenant = %s AND patient = %s "
+        "profile, source, limits_version version, actor, log_seq FROM thresholds WHERE tenant = %s AND patient = %s "
         "LATEST ON ts PARTITION BY rule"
     )
     return sql, [tenant, patient]

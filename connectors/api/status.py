@@ -6,6 +6,7 @@ A key of one organisation sees that organisation's signals, clocks and rejects; 
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import Any
 
 from nats.errors import Error as NatsError
@@ -20,7 +21,7 @@ from connectors.api.context import Context, place
 from connectors.api.database import DatabaseUnavailableError
 from connectors.api.problems import JsonResponse
 from connectors.jetstream.streams import is_fence
-from dataflows.contracts.tables import TABLES
+from connectors.questdb.schema import LOGGED
 
 _REJECTS = 20
 _MOST_READ = 200
@@ -62,7 +63,7 @@ async def _database(here: Context, tenant: str) -> dict[str, Any]:
             "pending": int(row["sequencerTxn"]) - int(row["writerTxn"]),
         }
         for row in tables
-        if row["name"] in TABLES
+        if row["name"] in LOGGED
     ]
     ledger = with_rates(counted, recent)
     return {"database": {"ok": True, "error": ""}, "tables": described, "clocks": clocks, "ledger": ledger}
@@ -92,7 +93,7 @@ async def _streams(here: Context, only: str | None) -> dict[str, Any]:
     try:
         found = [await js.stream_info(name) for name in (names.vitals, names.alerts, names.spill)]
         refused = await js.stream_info(names.rejected, subjects_filter="rejected.v1.>")
-        rejects = await _last_rejects(js, names.rejected, refused.state, only)
+        rejects = await last_rejects(js, names.rejected, refused.state, only)
     except (NatsError, OSError) as error:
         return {"streams": [], "rejects": [], "rejects_by_reason": [], "streams_error": str(error)}
     streams = [
@@ -105,14 +106,22 @@ async def _streams(here: Context, only: str | None) -> dict[str, Any]:
         }
         for info in (*found[:2], refused, found[2])
     ]
-    by_subject = (refused.state.subjects or {}) if only is None else {}
-    reasons = [
-        {"reason": subject.rpartition(".")[2], "messages": count} for subject, count in sorted(by_subject.items())
-    ]
+    by_reason: Counter[str] = Counter()
+    for subject, count in (refused.state.subjects or {}).items() if only is None else ():
+        by_reason[subject.split(".")[2]] += count
+    reasons = [{"reason": reason, "messages": count} for reason, count in sorted(by_reason.items())]
     return {"streams": streams, "rejects": rejects, "rejects_by_reason": reasons}
 
 
-async def _last_rejects(js: JetStreamContext, stream: str, state: Any, only: str | None) -> list[dict[str, Any]]:
+async def last_rejects(js: JetStreamContext, stream: str, state: Any, only: str | None) -> list[dict[str, Any]]:
+    """Returns the last messages of REJECTED without their content, newest first.
+
+    Args:
+        js: Of the pipeline's account.
+        stream: Its name there.
+        state: Of the stream.
+        only: Only those of this organisation; None: of everybody.
+    """
     found: list[dict[str, Any]] = []
     for seq in range(state.last_seq, max(state.first_seq, state.last_seq - _MOST_READ + 1, 1) - 1, -1):
         with contextlib.suppress(NotFoundError):
@@ -120,7 +129,9 @@ async def _last_rejects(js: JetStreamContext, stream: str, state: Any, only: str
             if is_fence(message.subject or ""):
                 continue
             reject = _reject(message)
-            if only is None or only in reject["subject"].split(".")[2:3]:
+            # The subject's word goes before the header's, which a bridge writes as it likes.
+            of = (message.subject or "").split(".")[3:4] or reject["subject"].split(".")[2:3]
+            if only is None or only in of:
                 found.append(reject)
         if len(found) == _REJECTS:
             break
@@ -129,7 +140,8 @@ async def _last_rejects(js: JetStreamContext, stream: str, state: Any, only: str
 
 def _reject(message: RawStreamMsg) -> dict[str, Any]:
     headers = message.headers or {}
-    found = {name: headers.get(f"Vitals-{name.title()}", "") for name in ("reason", "detail", "subject")}
+    # The client gives no text where a header is not ASCII.
+    found = {name: str(headers.get(f"Vitals-{name.title()}", "")) for name in ("reason", "detail", "subject")}
     log_ns = headers.get("Vitals-Log-Time", "0")
     return {
         **found,

@@ -71,5 +71,31 @@ export function answers(alert) {
   return el("div", { class: "answers" }, ...buttons, over, status);
 }
 
+/** What somebody types into a card is theirs, also when the alert goes on meanwhile. */
+function carry(old, card) {
+  const [typed, input] = [old.querySelector("input"), card.querySelector("input")];
+  if (typed && input) input.value = typed.value;
+  return document.activeElement === typed ? input : old.contains(document.activeElement) ? card : null;
+}
+
+/** Puts the cards of alerts into a list, in order. Those of alerts that did not change stay, and so does the focus. */
+export function arrange(list, alerts, make) {
+  let focus = list.contains(document.activeElement) ? document.activeElement : null;
+  const before = [...list.children];
+  const cards = alerts.map((alert) => {
+    const old = before.find((one) => one.dataset.alert === alert.alert_id);
+    if (old?.dataset.transition === String(alert.transition)) return old;
+    const card = make(alert);
+    Object.assign(card.dataset, { alert: alert.alert_id, state: alert.state, transition: alert.transition });
+    card.tabIndex = -1;
+    if (old) focus = carry(old, card) ?? focus;
+    return card;
+  });
+  if (!cards.length) cards.push(el("li", { class: "empty" }, "No alert stands."));
+  for (const one of before) if (!cards.includes(one)) one.remove();
+  cards.forEach((card, at) => list.children[at] === card || list.insertBefore(card, list.children[at] ?? null));
+  if (focus?.isConnected && document.activeElement !== focus) focus.focus();
+}
+
 /** Since when it lasts. */
 export const since = (alert) => el("span", {}, moment(alert.onset_ns), ", ", ago(alert.onset_ns, serverNow()));

@@ -5,10 +5,22 @@ import { el, figure, named, said, unit, words } from "./format.js";
 
 const FIRST_PROFILE = "adult";
 
+const LOOKS = 20;
+const LOOK_MS = 250;
+
+/** The limits, no older than a command that was done: the record of what became of it may be there before them. */
+async function limitsSince(path, logSeq) {
+  for (let look = 0; ; look += 1) {
+    const { limits } = await get(path);
+    if (!logSeq || look === LOOKS || limits.some((row) => row.log_seq >= logSeq)) return limits;
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  }
+}
+
 /** Rules of the patient's profile with what was changed for him on top, changed ones first; and the profile. */
-async function read(patient) {
+async function read(patient, logSeq) {
   const path = `/patients/${encodeURIComponent(patient)}/limits`;
-  const { limits } = await get(path);
+  const limits = await limitsSince(path, logSeq);
   const newest = limits.reduce((last, row) => (row.version >= (last?.version ?? 0) ? row : last), null);
   const { rules, profile, profiles } = await get("/rules", { profile: newest?.profile || FIRST_PROFILE });
   const own = new Map(limits.filter((row) => row.source === "command").map((row) => [row.rule, row]));
@@ -57,19 +69,22 @@ function asked(form) {
   });
 }
 
-/** Sends commands one after the other; says in words what became of all of them. */
+/** Sends commands one after the other; says in words what became of all of them, and the place of the last one done. */
 async function send(patient, name, all, label) {
-  const became = { done: [], refused: [] };
+  const became = { done: [], refused: [], logSeq: 0 };
   for (const argument of all) {
     try {
-      const answer = (await outcome(patient, await command(patient, name, argument))) || "in the log";
+      const stored = await command(patient, name, argument);
+      const answer = (await outcome(patient, stored)) || "in the log";
       if (answer.startsWith("refused")) became.refused.push(answer);
       else became.done.push(label(argument));
+      if (answer === "done") became.logSeq = stored.log_seq;
     } catch (error) {
       became.refused.push(`not sent: ${error.message}`);
     }
   }
-  return [became.done.length ? `done: ${became.done.join(", ")}` : "", ...became.refused].filter(Boolean).join("; ");
+  const told = [became.done.length ? `done: ${became.done.join(", ")}` : "", ...became.refused].filter(Boolean).join("; ");
+  return { told, logSeq: became.logSeq };
 }
 
 function profileForm(patient, { profile, profiles }, submit) {
@@ -85,12 +100,12 @@ export function limitEditor(patient, may) {
   const submit = (work) => async (event) => {
     event.preventDefault();
     status.textContent = "sending";
-    const became = await work();
-    await show();
-    status.textContent = became || "nothing was changed";
+    const { told, logSeq } = await work();
+    await show(logSeq);
+    status.textContent = told || "nothing was changed";
   };
-  async function show() {
-    const found = await read(patient);
+  async function show(logSeq = 0) {
+    const found = await read(patient, logSeq);
     const head = el("tr", {}, ...["Rule", "Limit", "Delay", "From, to", "Changed"].map((text) => el("th", { scope: "col" }, text)));
     const rows = found.rows.map((row) => tableRow(row, may));
     const table = el("div", { class: "scroll tall", tabindex: 0 }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));

@@ -1,7 +1,7 @@
 // One patient: live strips, numbers, alerts with the strip of their moment, trends, limits, notes.
 
 import { command, get, outcome } from "./api.js";
-import { answers, badge, sentence, since, standing } from "./alertview.js";
+import { answers, arrange, badge, sentence, since, standing } from "./alertview.js";
 import { el, moment as time, named, said, words } from "./format.js";
 import { limitEditor } from "./limits.js";
 import { alertsOf, listen, merge, serverNow, state, watch } from "./store.js";
@@ -64,7 +64,7 @@ function moment(alert) {
 function alertCard(alert) {
   return el(
     "li",
-    { class: `alert-card ${alert.priority}`, "data-alert": alert.alert_id, "data-state": alert.state },
+    { class: `alert-card ${alert.priority}` },
     el("div", {}, badge(alert), " ", el("strong", {}, sentence(alert))),
     el("p", { class: "meta" }, since(alert), "; ", standing(alert)),
     answers(alert),
@@ -197,7 +197,7 @@ export function patient(main, name) {
     const now_key = found.map((one) => `${one.alert_id}.${one.transition}`).join();
     if (now_key !== key) {
       key = now_key;
-      list.replaceChildren(...(found.length ? found.map(alertCard) : [el("li", { class: "empty" }, "No alert stands.")]));
+      arrange(list, found, alertCard);
     }
   };
   const stop = listen((kind) => ["board", "alert", "state"].includes(kind) && refresh());

@@ -1,7 +1,9 @@
 // A strip as a monitor draws it: a pen that moves at 25 mm/s from left to right and wipes what is before it.
 //
 // Each frame says when its samples were taken; the pen follows that time, late by the longest way a frame has lately
-// taken, so that it moves evenly. What is missing or invalid is left empty: a gap stays a gap.
+// taken. A longer way stops it for a moment, and what came behind it is drawn in its place; when the ways are short again
+// it makes up for that a little faster than life, never by a leap. What is missing or invalid is left empty: a gap stays
+// a gap.
 
 export const MM_PER_S = 25;
 export const PX_PER_MM = 96 / 25.4;
@@ -9,12 +11,22 @@ const PX_PER_S = MM_PER_S * PX_PER_MM;
 const WIPE_PX = 16;
 const MARGIN_MS = 150;
 const LAGS = 30;
+const CATCH_UP = 1.05;
 const INVALID = -32768;
 const MM_PER_MV = 10;
 const NS_PER_MS = 1e6;
 
 const running = new Set();
-export const counters = { frames: 0, samples: 0, marks: 0, gaps: 0 };
+export const counters = {
+  frames: 0,
+  samples: 0,
+  marks: 0,
+  gaps: 0,
+  waits: 0,
+  get pens() {
+    return [...running].filter((sweep) => sweep.penMs !== null).length;
+  },
+};
 
 function loop() {
   counters.frames += 1;
@@ -33,6 +45,8 @@ export class Sweep {
     this.marks = [];
     this.lags = [];
     this.penMs = null;
+    this.fromMs = 0;
+    this.drawnMs = 0;
     this.last = null;
     this.range = null;
     this.ranges = [];
@@ -99,27 +113,38 @@ export class Sweep {
     return this.height * 0.9 - ((count - low) / (high - low || 1)) * this.height * 0.8;
   }
 
+  /** How much of the past is on the strip. */
+  visibleMs() {
+    return ((this.width - WIPE_PX) / PX_PER_S) * 1000;
+  }
+
   x(ms) {
     return ((ms / 1000) * PX_PER_S) % this.width;
   }
 
   draw() {
     if (!this.lags.length) return;
-    const target = Date.now() - Math.max(...this.lags) - MARGIN_MS;
-    if (this.penMs === null || target - this.penMs > (this.width / PX_PER_S) * 1000) {
-      // First frame, or the page slept: fill the strip from its oldest visible moment.
-      const visible = target - ((this.width - WIPE_PX) / PX_PER_S) * 1000;
-      this.penMs = Math.max(visible, Math.min(this.frames[0]?.startMs ?? target, target));
-      this.context.clearRect(0, 0, this.width, this.height);
-      this.last = null;
-    }
-    if (target <= this.penMs) return;
+    const now = Date.now();
+    const due = now - Math.max(...this.lags) - MARGIN_MS;
+    const begins = this.penMs === null || Math.abs(due - this.penMs) > (this.width / PX_PER_S) * 1000;
+    if (begins) this.begin(due);
+    const target = begins ? due : Math.max(this.penMs, Math.min(due, this.penMs + (now - this.drawnMs) * CATCH_UP));
+    if (due < this.penMs) counters.waits += 1;
+    this.drawnMs = now;
     if (!this.isEcg && this.x(target) < this.x(this.penMs)) this.narrow();
     this.wipe(target);
-    this.line(target);
-    this.drawMarks(target);
+    const oldest = target - this.visibleMs();
+    this.line(Math.max(oldest, this.fromMs), target);
+    this.drawMarks(oldest, target);
     this.penMs = target;
     this.frames = this.frames.filter((frame) => frame.endMs > target);
+  }
+
+  /** First frame, the page slept, or a clock was set: fills the strip from its oldest visible moment. */
+  begin(due) {
+    this.penMs = this.fromMs = Math.max(due - this.visibleMs(), Math.min(this.frames[0]?.startMs ?? due, due));
+    this.context.clearRect(0, 0, this.width, this.height);
+    this.last = null;
   }
 
   wipe(target) {
@@ -129,7 +154,8 @@ export class Sweep {
     if (from + length > this.width) this.context.clearRect(0, 0, from + length - this.width, this.height);
   }
 
-  line(target) {
+  /** What has come since and was taken from `oldest` to `target`, also behind the pen. */
+  line(oldest, target) {
     const { context } = this;
     context.strokeStyle = this.ink;
     context.lineWidth = 1.5;
@@ -144,13 +170,13 @@ export class Sweep {
         if (ms > target) break;
         const count = frame.counts[frame.next];
         frame.next += 1;
-        if (ms < this.penMs - stepMs) continue;
+        if (ms < oldest) continue;
         if (count === INVALID) {
           last = null;
           continue;
         }
         const [x, y] = [this.x(ms), this.y(count, frame.lsb)];
-        const joined = last && x >= last.x && ms - last.ms < 1.5 * stepMs;
+        const joined = last && ms > last.ms && x >= last.x && ms - last.ms < 1.5 * stepMs;
         if (joined) context.lineTo(x, y);
         else {
           if (last && ms - last.ms >= 1.5 * stepMs) counters.gaps += 1;
@@ -165,8 +191,7 @@ export class Sweep {
   }
 
   /** R peaks: a wedge at the top edge, as soon as the pen is past the place. */
-  drawMarks(target) {
-    const oldest = target - ((this.width - WIPE_PX) / PX_PER_S) * 1000;
+  drawMarks(oldest, target) {
     const waiting = [];
     this.context.fillStyle = this.markInk;
     for (const ms of this.marks) {
@@ -199,6 +224,6 @@ export function drawStill(canvas, signal, frames, fromMs, toMs) {
   }));
   if (!sweep.isEcg) whole.forEach((frame) => sweep.learn(frame));
   sweep.x = (ms) => ((ms - fromMs) / 1000) * PX_PER_S;
-  Object.assign(sweep, { frames: whole, penMs: fromMs, last: null });
-  sweep.line(toMs);
+  Object.assign(sweep, { frames: whole, last: null });
+  sweep.line(fromMs, toMs);
 }

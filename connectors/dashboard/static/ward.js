@@ -136,14 +136,15 @@ export function ward(main) {
   const problem = el("p", { class: "problem", role: "status", hidden: true });
   main.replaceChildren(el("h1", { class: "visually-hidden" }, "Ward"), problem, board);
   const made = new Map();
-  let sorted = 0;
+  // Not 0: the clock of a page begins there, and the board would stay empty for the first seconds.
+  let [sorted, loaded] = [-Infinity, false];
 
   const refresh = () => {
     const now = serverNow();
     for (const tile of state.tiles.values()) {
       if (!made.has(tile.patient)) {
         made.set(tile.patient, makeTile(tile.patient));
-        sorted = 0;
+        sorted = -Infinity;
       }
       fill(made.get(tile.patient), tile, now);
     }
@@ -156,12 +157,16 @@ export function ward(main) {
         board.replaceChildren(...wanted);
         if (wanted.includes(focused)) focused.focus();
       }
-      if (!made.size) board.replaceChildren(empty);
+      if (!made.size && loaded) board.replaceChildren(empty);
     }
   };
   const reload = () =>
     load().then(
-      () => ((problem.hidden = true), refresh()),
+      () => {
+        loaded = true;
+        problem.hidden = true;
+        refresh();
+      },
       (error) => {
         problem.hidden = false;
         problem.textContent = `Earlier values are missing: ${error.message}`;

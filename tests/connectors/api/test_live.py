@@ -127,7 +127,7 @@ def test_what_the_flow_would_reject_is_not_shown(live_server):
         good, bad = device.second(), device.second(value=250.0)
         async with websockets.connect(f"{live_server.live_url}?tenant=live") as socket:
             await publish(live_server.settings, [*good, bad[1]])
-            _, texts = await collect(socket, lambda _, t: tiles(t))
+            _, texts = await collect(socket, lambda _, t: any("spo2" in tile["values"] for tile in tiles(t)))
             assert tiles(texts)[-1]["values"]["spo2"]["value"] == 97
         with live_server.client() as client:
             until(lambda: client.get("/status").json()["rejected_live"] >= 1)

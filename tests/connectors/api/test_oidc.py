@@ -239,10 +239,10 @@ def test_without_any_keys_nobody_is_let_in_until_the_issuer_is_there(questdb, na
 
 
 def test_a_browser_keeps_a_token_and_a_screen_ends_with_it(served, issuer):
-    token = issuer.token(exp=int(time.time()) + 1)  # and 2 s of leeway
     with httpx.Client(base_url=f"{served.url}/api/v1") as browser:
         assert browser.post("/session", json={"key": issuer.token(aud="x")}).status_code == 401
         assert browser.post("/session", json={"key": issuer.token(padding="x" * 4000)}).status_code == 413
+        token = issuer.token(exp=int(time.time()) + 1)  # and 2 s of leeway
         answer = browser.post("/session", json={"key": token})
         assert 0 < int(answer.headers["set-cookie"].lower().split("max-age=")[1].split(";")[0]) <= 3
         cookie = {"Cookie": f"vitals_key={token}"}

@@ -15,6 +15,20 @@ from tests.servers import NatsServer
 TENANT = "main"
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item):
+    """Reports failures without parsing the source of each frame.
+
+    The browser's client runs tests in greenlets, where `ast.parse` of Python 3.11 raises SystemError now and then ("AST
+    constructor recursion depth mismatch"): a test that failed took the whole run with it, and said nothing.
+    """
+    style, item.config.option.tbstyle = item.config.option.tbstyle, "native"
+    try:
+        return (yield)
+    finally:
+        item.config.option.tbstyle = style
+
+
 class Present:
     """The supervisor that a flow has now: a test may stop it and begin another."""
 

@@ -155,6 +155,9 @@ def opened(page, ward, path):
     page.goto(f"{ward.url}/{path}")
     expect(page.locator("#banner")).to_be_hidden(timeout=SOON_MS)
     expect(page.locator("main")).not_to_be_empty(timeout=SOON_MS)
+    if path == "#/":
+        # The tiles and what stands in them come after the frame of the page.
+        expect(page.locator(".tile .more").first).to_be_visible(timeout=SOON_MS)
     if "patient/" in path:
         page.wait_for_function("document.querySelectorAll('.chart canvas').length > 0", timeout=SOON_MS)
     for details in page.locator("details").all():
@@ -234,13 +237,16 @@ def client(busy):
 def wait_for_everything(client):
     """Returns once there is something to show of every class: roll-ups, scores, ledger, a reject, two alerts of one."""
 
+    def found(path, **params):
+        """What an answer holds; nothing where the database was too busy for one."""
+        return client.get(path, params=params).json().get(path.rpartition("/")[2], [])
+
     def all_there():
         status = client.get("/status").json()
-        minute = {"every": "1m"}
-        beats = client.get("/patients/100/beats", params=minute).json()["beats"]
-        readings = client.get("/patients/uw_100006/observations", params=minute).json()["observations"]
-        scores = client.get("/patients/uw_100006/scores").json()["scores"]
-        alerts = client.get("/alerts", params={"state": "standing", "patient": "100"}).json()["alerts"]
+        beats = found("/patients/100/beats", every="1m")
+        readings = found("/patients/uw_100006/observations", every="1m")
+        scores = found("/patients/uw_100006/scores")
+        alerts = found("/alerts", state="standing", patient="100")
         return status["rejects"] and status["ledger"] and beats and readings and scores and len(alerts) > 1
 
     until(all_there, 120, poll_s=1.0)

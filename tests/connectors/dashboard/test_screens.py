@@ -2,6 +2,9 @@
 
 import re
 import time
+from datetime import datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -24,8 +27,20 @@ def shot(page, name, **more):
 
 
 def counters(page):
-    """What the strips have drawn."""
-    return page.evaluate("({...window.vitals.counters})")
+    """What the strips have drawn, and when by the page's clock."""
+    return page.evaluate("({...window.vitals.counters, now_s: performance.now() / 1000})")
+
+
+def drawn_per_s(page, strips):
+    """Samples that the strips draw in a second of the page, over some seconds in which all of them draw."""
+    page.wait_for_function(f"window.vitals.counters.pens == {strips}", timeout=SOON_MS)
+    page.wait_for_function("window.vitals.counters.samples > 3000 && window.vitals.counters.marks > 5", timeout=SOON_MS)
+    while True:
+        before = counters(page)
+        page.wait_for_timeout(4000)  # the time over which the speed is measured
+        after = counters(page)
+        if after["waits"] == before["waits"]:  # no frame came later than any before: a pen stands still for that
+            return (after["samples"] - before["samples"]) / (after["now_s"] - before["now_s"])
 
 
 def stored(ward, patient, what):
@@ -42,21 +57,24 @@ def test_the_ward_shows_every_patient_with_live_numbers(page, ward):
     expect(page.locator('[data-patient="uw_100006"] [data-value="spo2"]')).to_have_text(
         re.compile(r"^[89]\d$"), timeout=SOON_MS
     )
-    expect(page.locator("#clock")).to_have_text(re.compile(r"UTC\+1$"))
+    hours = datetime.now(ZoneInfo("Europe/Berlin")).utcoffset() // timedelta(hours=1)
+    expect(page.locator("#clock")).to_have_text(re.compile(rf"UTC\+{hours}$"))
     shot(page, "ward-light")
+
+
+def test_the_ward_is_there_before_a_second_of_the_page_has_passed(page, ward):
+    page.add_init_script("performance.now = () => 500")
+    page.goto(f"{ward.url}/")
+    expect(page.locator(".tile")).to_have_count(4, timeout=SOON_MS)
 
 
 def test_a_patient_has_strips_with_r_peaks_and_a_rate(page, ward):
     page.goto(f"{ward.url}/#/patient/a161l")
     expect(page.locator("canvas.strip.ecg")).to_have_count(2, timeout=SOON_MS)
     expect(page.locator("canvas.strip.pleth")).to_have_count(1)
-    page.wait_for_function("window.vitals.counters.samples > 3000 && window.vitals.counters.marks > 5", timeout=SOON_MS)
     expect(page.locator('.number [data-value="hr"]')).to_have_text(re.compile(r"^\d{2,3}$"), timeout=SOON_MS)
-    before = counters(page)
-    page.wait_for_timeout(4000)  # the time over which the speed is measured
-    after = counters(page)
-    drawn = after["samples"] - before["samples"]
-    assert drawn == pytest.approx(4 * 4 * 250, rel=0.15)  # four waves of 250 Hz, no slower and no faster than life
+    # Four waves of 250 Hz, no slower and no faster than life.
+    assert drawn_per_s(page, 4) == pytest.approx(4 * 250, rel=0.15)
     shot(page, "patient-light")
 
 
@@ -65,11 +83,7 @@ def test_strips_of_every_patient_who_sends_a_wave(page, ward):
     expect(page.locator(".wall figure")).to_have_count(3, timeout=SOON_MS)  # the fourth sends numbers alone
     assert sorted(page.locator(".wall figcaption a").all_inner_texts()) == ["100", "203", "a161l"]
     assert sorted(page.locator(".wall figcaption").all_inner_texts())[2] == "a161l ecg_ii"  # lead II before others
-    page.wait_for_function("window.vitals.counters.samples > 3000 && window.vitals.counters.marks > 5", timeout=SOON_MS)
-    before = counters(page)
-    page.wait_for_timeout(4000)  # the time over which the speed is measured
-    drawn = counters(page)["samples"] - before["samples"]
-    assert drawn == pytest.approx(4 * (360 + 360 + 250), rel=0.15)
+    assert drawn_per_s(page, 3) == pytest.approx(360 + 360 + 250, rel=0.15)
     shot(page, "strips")
     page.locator(".wall figcaption a", has_text="203").click()
     expect(page.locator(".patient-head h1")).to_have_text("203")
@@ -170,9 +184,9 @@ AudioContext.prototype.createOscillator = function () { window.pulses += 1; retu
 
 
 def low_pressure(ward, patient):
-    """A systolic pressure of 80 mmHg: an alert of high priority at once."""
+    """A systolic pressure of 80 mmHg: an alert of high priority at once, and the only ones of its organisation."""
     reading = Reading(pb.CODE_SBP, 80.0, pb.UNIT_MM_HG)
-    frame = NumericFramer(Origin(patient, "cuff", boot_id=1)).frame([reading], time.time_ns())
+    frame = NumericFramer(Origin(patient, "cuff", boot_id=1, tenant="quiet")).frame([reading], time.time_ns())
     publisher = ward.whole.publisher()
     publisher.publish_all([(subject_of(frame), {"Nats-Msg-Id": message_id(frame)}, frame.SerializeToString())])
     publisher.close()
@@ -181,7 +195,7 @@ def low_pressure(ward, patient):
 def test_sound_says_the_priority_and_a_mute_ends_by_itself_or_with_a_new_high_alert(page, ward):
     page.clock.install()
     page.add_init_script(COUNT_PULSES)
-    page.goto(ward.url)
+    page.goto(f"{ward.url}/?tenant=quiet")
     low_pressure(ward, "bed-1")
     expect(page.locator('.tile[data-patient="bed-1"]')).to_have_attribute("data-priority", "high", timeout=SOON_MS)
     button = page.locator("#sound")
@@ -238,3 +252,96 @@ def test_a_gap_is_a_gap_in_a_strip_and_in_a_trend(page, ward):
     assert not any(absent)
     assert any(drawn["inked"][int(3.6 * second) :])
     assert drawn["mean"] == [1, 1, None, None, 1]
+
+
+PEN = """
+async () => {
+  const { Sweep, counters } = await import("/sweep.js");
+  const canvas = document.createElement("canvas");
+  canvas.className = "strip";
+  canvas.style.width = "1000px";
+  document.body.append(canvas);
+  const clock = Date.now;
+  let now = 1e12;
+  Date.now = () => now;
+  const sweep = new Sweep(canvas, "ecg_ii");
+  const before = counters.samples;
+  const pens = [];
+  const live = (seconds, lateMs, taken = (ms) => ms) => {
+    for (const end = now + seconds * 1000; now < end; now += 20) {
+      // Each second's samples arrive when the second is over, by this much later.
+      const second = Math.floor((now - lateMs) / 1000) * 1000 - 1000;
+      if (!sent.has(second)) {
+        sent.add(second);
+        sweep.push({ ts_ns: taken(second) * 1e6, fs_hz: 250, lsb: 0.001, counts: new Int16Array(250) });
+      }
+      sweep.draw();
+      if (sweep.penMs !== null) pens.push([now, sweep.penMs]);
+    }
+    return [sweep.penMs, now];
+  };
+  const sent = new Set();
+  try {
+    live(20, 100);
+    live(5, 1500);
+    live(60, 100);
+    const [penMs, atMs] = [sweep.penMs, now];
+    const drawn = counters.samples - before;
+    const expected = (sweep.penMs - Math.min(...sent)) / 4;
+    const stepped = [3_600_000, -3_600_000].map((step) => {
+      live(40, 100, (ms) => ms + step);
+      return sweep.penMs - step - now;
+    });
+    return { pens: pens.filter(([at]) => at <= atMs), lateMs: atMs - penMs, drawn, expected, stepped };
+  } finally {
+    Date.now = clock;
+    sweep.stop();
+    canvas.remove();
+  }
+}
+"""
+
+
+def test_a_pen_waits_for_late_frames_and_never_leaps(page, ward):
+    page.goto(ward.url)
+    ran = page.evaluate(PEN)
+    speeds = [(q - p) / (s - t) for (t, p), (s, q) in pairwise(ran["pens"])]
+    assert 0 <= min(speeds)
+    assert max(speeds) < 1.06
+    assert sum(abs(speed - 1) < 0.01 for speed in speeds) > 0.5 * len(speeds)
+    assert ran["lateMs"] < 2200  # a second of samples, its way, and the reserve
+    assert ran["drawn"] == pytest.approx(ran["expected"], abs=2)  # each once, in spite of the frames that were late
+    # A device whose clock is set is drawn by its new clock, forwards and backwards.
+    assert all(-2200 < late < 0 for late in ran["stepped"]), ran["stepped"]
+
+
+ARRANGE = """
+async () => {
+  const { arrange, answers } = await import("/alertview.js");
+  const { el } = await import("/format.js");
+  const alert = (id, transition) => ({ alert_id: id, transition, patient: "x", priority: "high", state: "active" });
+  const list = document.body.appendChild(el("ul"));
+  const make = (one) => el("li", {}, `${one.transition} `, answers(one));
+  arrange(list, [alert("a", 0), alert("b", 0)], make);
+  const [first, second] = list.children;
+  const input = first.querySelector("input");
+  input.value = "Dr Ni";
+  input.focus();
+  arrange(list, [alert("c", 0), alert("a", 0), alert("b", 1)], make);
+  const stays = list.children[1] === first && document.activeElement === input && list.children[2] !== second;
+  arrange(list, [alert("a", 1), alert("c", 0)], make);
+  const [again] = list.children;
+  const typed = again.querySelector("input");
+  const carried = again !== first && typed.value === "Dr Ni" && document.activeElement === typed;
+  arrange(list, [], make);
+  const empty = list.textContent;
+  list.remove();
+  return [stays, carried, empty];
+}
+"""
+
+
+def test_what_somebody_types_into_an_alert_stays_when_alerts_come_and_go(page, ward):
+    page.goto(ward.url)
+    page.wait_for_function("window.vitals.state.who !== null", timeout=SOON_MS)
+    assert page.evaluate(ARRANGE) == [True, True, "No alert stands."]

@@ -18,7 +18,7 @@ from dataflows.contracts import vitals_pb2 as pb
 from dataflows.settings import Settings
 
 
-def turned(recording: Recording, begin_s: float, times: int = 3) -> Recording:
+def turned(recording: Recording, begin_s: float, times: int = 20) -> Recording:
     """The recording from `begin_s` on, again and again: a loop that starts elsewhere."""
 
     def loop(counts: np.ndarray, fs_mhz: int) -> np.ndarray:
@@ -38,8 +38,8 @@ def from_second(recording: Recording, begin_s: float) -> Recording:
 def patients(tenant: str, fall_s: float) -> Plan:
     """A normal rhythm, an arrhythmia, an asystole after half a minute, a fall of SpO2 soon."""
     recordings = [
-        load(NORMAL, None),
-        load(ARRHYTHMIA, None),
+        turned(load(NORMAL, None), 0.0),
+        turned(load(ARRHYTHMIA, None), 0.0),
         turned(load(ASYSTOLE, None), 35.0),
         from_second(load(HYPOXEMIA, None), fall_s),
     ]
