@@ -17,7 +17,7 @@ settings.load_profile("vitals")
 def questdb(tmp_path_factory):
     """One QuestDB for the session, tables made; tests keep apart by their own tenant or patients."""
     server = QuestDB(tmp_path_factory.mktemp("questdb")).start()
-    ensure_schema(QuestDBHttp(server.settings), server.settings)
+    ensure_schema(QuestDBHttp(server.settings, 60), server.settings)  # its first statements take their time
     yield server
     server.stop()
 

@@ -46,7 +46,7 @@ class NatsServer:
         """Returns settings for this server, with small streams; `streams` changes fields of StreamSettings."""
         small = {"vitals_max_bytes": 1 << 30, "rejected_max_bytes": 1 << 28, "spill_max_bytes": 1 << 28}
         return Settings(
-            nats=NatsSettings(url=self.url, heartbeat_s=0.5),
+            nats=NatsSettings(url=self.url),
             streams=StreamSettings.model_validate(small | streams),
         )
 
@@ -82,7 +82,8 @@ class NatsCluster:
     """Three nats-servers that replicate their streams, their data under `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.ports, routes = free_ports(3), free_ports(3)
+        ports = free_ports(6)
+        self.ports, routes = ports[:3], ports[3:]
         self.url = ",".join(f"nats://127.0.0.1:{port}" for port in self.ports)
         listed = ",".join(f"nats://127.0.0.1:{port}" for port in routes)
         self._processes = []

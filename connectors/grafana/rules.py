@@ -36,14 +36,15 @@ RULES = (
                  "5m", "ticket", "More than 1 % of the messages are refused: `vitals rejected` shows them."),
     PipelineRule("VitalsStorageAway", "vitals_questdb_circuit_open == 1", "2m", "ticket",
                  "QuestDB takes no rows; they wait in SPILL. Alarms go on."),
-    PipelineRule("VitalsStorageSlow", 'rate(vitals_questdb_rows_total{result="spilled"}[10m]) > 0', "30m", "ticket",
+    PipelineRule("VitalsStorageSlow", 'sum(rate(vitals_questdb_rows_total{result="spilled"}[10m])) > 0',
+                 "30m", "ticket",
                  "Rows have gone to SPILL for half an hour: QuestDB does not keep up."),
     PipelineRule("VitalsDrainerAbsent", "absent(vitals_spill_waiting_messages)", "5m", "ticket",
                  "The drainer of SPILL does not answer (run.drainer_port): rows that wait are not written."),
     PipelineRule("VitalsSpillWaits", "vitals_spill_waiting_messages > 0", "30m", "ticket",
                  "Rows have waited in SPILL for half an hour: the drainer's log says which table."),
     PipelineRule("VitalsTableSuspended", "vitals_questdb_suspended_tables > 0", "1m", "ticket",
-                 "A table acknowledges rows and does not show them: mend the cause, then ALTER TABLE ... RESUME WAL."),
+                 "A table acknowledges rows and does not show them: `vitals doctor` says what to do."),
 )  # fmt: skip
 
 

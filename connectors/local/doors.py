@@ -11,6 +11,10 @@ from connectors.local.ports import LOOPBACK, LOOPBACK_HOSTS
 from dataflows.contracts.frames import DEFAULT_TENANT
 from dataflows.settings import GatewaySettings, Settings, WebSettings
 
+_HANDSHAKE_S = 10.0
+"""For a TLS handshake; the server gives a second more to say who one is. Its own two are short when thousands come back
+at once after a restart: who is cut off comes again, and the next ones wait for that."""
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -33,6 +37,7 @@ class Tls:
             f"key_file: {json.dumps(str(self.server.key))}",
         ]
         lines += [f"ca_file: {json.dumps(str(self.authority))}"]
+        lines += [f"timeout: {_HANDSHAKE_S:g}"]
         lines += ["verify: true"] if self.verify else []
         return "tls {\n    " + "\n    ".join(lines) + "\n  }"
 

@@ -1,6 +1,7 @@
 """The health endpoint of `vitals run`: /live, /ready, /status (JSON) and /metrics."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
@@ -56,6 +57,15 @@ class Health:
         }
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Writes a traceback, unless a prober only hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as in socketserver
+
+
 class HealthServer:
     """Serves `Health` in a thread.
 
@@ -70,6 +80,8 @@ class HealthServer:
 
     def __init__(self, health: Health, host: str, port: int) -> None:
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10.0  # who does not ask in time keeps no thread
+
             def do_GET(self) -> None:
                 code, kind, body = health.answer(self.path)
                 self.send_response(code)
@@ -81,8 +93,7 @@ class HealthServer:
             def log_message(self, *_: object) -> None:
                 """Probes come every few seconds: nothing to write down."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Handler)
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 

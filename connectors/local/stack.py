@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from connectors.identity.authority import IdentityError
 from connectors.identity.devices import authority_of
-from connectors.identity.own_alerts import ensure_own_alerts
+from connectors.identity.own_streams import ensure_own_streams
 from connectors.identity.warden import WardenThread
 from connectors.jetstream.streams import StreamSetupError, ensure_streams
 from connectors.local.artefacts import Say, java_binary, nats_server_binary, questdb_jar
@@ -202,8 +202,10 @@ class Stack:
 
     def _stream_bytes(self) -> int:
         """Returns what the streams may grow to; said when the disk is smaller, because a small disk is no obstacle."""
-        streams = self.settings.streams
+        streams, authority = self.settings.streams, authority_of(self.settings)
         limits = streams.vitals_max_bytes + streams.rejected_max_bytes + streams.spill_max_bytes
+        if self.settings.stack.security:
+            limits += sum(authority.granted(tenant).disk_bytes for tenant in authority.tenants())
         free = shutil.disk_usage(self.data_dir).free
         if free < limits:
             self._say(
@@ -218,7 +220,7 @@ class Stack:
             if self._locked:
                 authority = authority_of(self.settings)
                 for tenant in authority.tenants():
-                    asyncio.run(ensure_own_alerts(self.settings.nats, authority, tenant))
+                    asyncio.run(ensure_own_streams(self.settings.nats, authority, tenant))
         except (StreamSetupError, IdentityError) as error:
             raise StackError(str(error)) from error
         if report.created:

@@ -89,9 +89,11 @@ class Progress:
             tick_s = now_s if found.log_s > before.log_s else tick_s
             self._seen[name] = (found, epoch_s, tick_s)
         last = {name: min(epoch, tick) if self._ticks else epoch for name, (_, epoch, tick) in self._seen.items()}
-        stuck = sorted(name for name, progress_s in last.items() if now_s - progress_s > self.silent_s)
         nothing = not self._seen and now_s - self._began_s > self.silent_s
-        silent = bool(stuck) or nothing
+        silent = nothing or any(now_s - progress_s > self.silent_s for progress_s in last.values())
+        # Who hears of one partition of a flow that stands still looks for a fault of that one: its neighbours were seen
+        # to get on a moment later and stand just as still.
+        stuck = sorted(name for name, progress_s in last.items() if silent and now_s - progress_s > self.silent_s / 2)
         if silent == self.silent:
             return None
         self.silent = silent

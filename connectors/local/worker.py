@@ -1,8 +1,8 @@
 """One process of the flow: `python -m connectors.local.worker dataflows.vitals ...`, what `vitals run` starts.
 
-The same as `python -m bytewax.run` with three differences. SIGTERM drains: the epoch is closed and snapshotted, where
-Bytewax alone would die at once and do up to an epoch again. Metrics are served on loopback; Bytewax's own server
-listens on every address. And the exit code tells a supervisor whether starting again can help.
+The same as `python -m bytewax.run` with three differences. SIGTERM and Ctrl-C drain: the epoch is closed and
+snapshotted, where Bytewax alone would die at once and do up to an epoch again. Metrics are served on loopback;
+Bytewax's own server listens on every address. And the exit code tells a supervisor whether starting again can help.
 """
 
 import logging
@@ -42,21 +42,35 @@ def verdict(error: BaseException) -> tuple[int, str]:
     return DIED, ""
 
 
-def run_flow(arguments: Sequence[str], metrics_port: int = 0) -> None:
-    """Runs a flow in this process until it ends; SIGTERM drains it.
+def run_flow(arguments: Sequence[str], metrics_port: int = 0) -> int:
+    """Runs a flow in this process until it ends; SIGTERM and Ctrl-C drain it, and a second Ctrl-C breaks it off.
 
     Args:
         arguments: What `python -m bytewax.run` takes.
         metrics_port: Port for `/metrics` on loopback; 0 for none.
 
+    Returns:
+        The last signal that it was drained by; 0 for none.
+
     Raises:
         Exception: Whatever ended the flow.
     """
-    signal.signal(signal.SIGTERM, lambda *_: DRAIN.set())
+    received = 0
+
+    def drain(number: int, _: object) -> None:
+        nonlocal received
+        received = number
+        DRAIN.set()
+        # Python would raise KeyboardInterrupt in whichever step runs now, which ends the flow as a fault of that step.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGTERM, drain)
+    signal.signal(signal.SIGINT, drain)
     if metrics_port:
         start_http_server(metrics_port, addr=LOOPBACK)
     sys.argv = ["bytewax.run", *arguments]
     runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
+    return received
 
 
 def main() -> None:

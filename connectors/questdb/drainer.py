@@ -23,7 +23,7 @@ from connectors.jetstream.connection import connect
 from connectors.local.ports import LOOPBACK
 from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
 from connectors.questdb.ilp import IlpWriter, TableRow
-from connectors.questdb.reads import QuestDBReader
+from connectors.questdb.reads import QuestDBReader, resume_sql
 from connectors.questdb.reject import rejected_payload, rejected_row
 from connectors.questdb.schema import ensure_schema
 from connectors.questdb.spill import SUBJECT, Message, SpillFormatError, decode_message
@@ -239,12 +239,11 @@ class Drainer:
             SUSPENDED.set(len(suspended))
             for state in suspended:
                 logger.error(
-                    "questdb: table %s is suspended (%s), %d transactions are not visible: mend the cause, then "
-                    "ALTER TABLE %s RESUME WAL",
+                    "questdb: table %s is suspended (%s), %d transactions are not visible: mend the cause, then %s",
                     state.table,
                     state.error,
                     state.pending_transactions,
-                    state.table,
+                    resume_sql(state.table),
                 )
             await asyncio.sleep(_WATCH_S)
 

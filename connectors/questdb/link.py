@@ -180,13 +180,12 @@ class StorageLink:
 
     def _first_contact(self) -> None:
         """Opens for business as soon as the tables are there."""
-        error = self._prepare()
-        self._ready.set()
-        while error is not None:
+        while self._prepare() is not None:
+            self._ready.set()
             if self._stopping.wait(self._next_pause()):
                 return
-            error = self._prepare()
         self._close_circuit()
+        self._ready.set()  # only now: whoever waits for it writes at once
 
     def _next_request(self) -> _Request | None:
         """Waits for rows that are due; None when stopping."""

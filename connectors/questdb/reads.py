@@ -13,15 +13,21 @@ from dataclasses import dataclass
 import polars as pl
 
 from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.schema import LOGGED, ROLLUPS
 from dataflows.contracts.tables import TABLES
 from dataflows.settings import QuestDBSettings
 
 _POLL_S = 0.02
 
 
+def resume_sql(table: str) -> str:
+    """Returns the statement that has a suspended table, or a roll-up, apply its log again."""
+    return f"ALTER {'MATERIALIZED VIEW' if table in ROLLUPS else 'TABLE'} {table} RESUME WAL"
+
+
 @dataclass(frozen=True)
 class TableHealth:
-    """How far one table's log is applied."""
+    """How far the log of one table, or of one roll-up, is applied."""
 
     table: str
     suspended: bool
@@ -70,7 +76,7 @@ class QuestDBReader:
         return int(self._http.rows(f"SELECT count() n FROM {query}")[0]["n"])  # noqa: S608  (our own callers)
 
     def health(self) -> list[TableHealth]:
-        """Returns the state of every described table's log."""
+        """Returns the state of every described table's log, and of every roll-up's: trends are read from those."""
         return [
             TableHealth(
                 row["name"],
@@ -79,7 +85,7 @@ class QuestDBReader:
                 f"{row['errorTag']} {row['errorMessage']}".strip(),
             )
             for row in self._http.rows("SELECT * FROM wal_tables()")
-            if row["name"] in TABLES
+            if row["name"] in LOGGED
         ]
 
     def wait_applied(self, tables: Iterable[str] = tuple(TABLES), timeout_s: float = 30.0) -> None:

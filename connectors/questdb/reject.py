@@ -2,6 +2,7 @@
 
 from connectors.questdb.ilp import TableRow
 from connectors.questdb.spill import Message, message_id, spill_messages
+from dataflows.contracts.frames import header_text
 
 REASON = "storage_rejected"
 SUBJECT = f"rejected.v1.{REASON}"
@@ -19,8 +20,7 @@ def rejected_payload(payload: bytes, why: str) -> Message:
 
 
 def _letter(payload: bytes, why: str, headers: dict[str, str]) -> Message:
-    # A header holds one line; the server's words may be many.
-    detail = " ".join(why.split())[:_DETAIL_CHARS].encode("ascii", "backslashreplace").decode()
+    detail = header_text(why, _DETAIL_CHARS)
     return (
         SUBJECT,
         {"Nats-Msg-Id": message_id(payload), "Vitals-Reason": REASON, "Vitals-Detail": detail} | headers,

@@ -170,6 +170,8 @@ ROLLUPS: dict[str, Rollup] = {
     )
 }
 """Roll-ups of readings, and of heart rate by R-R intervals."""
+LOGGED = frozenset({*TABLES, *ROLLUPS})
+"""What the server keeps a write-ahead log of, and may suspend."""
 
 
 def ensure_schema(http: QuestDBHttp, settings: QuestDBSettings) -> SchemaReport:

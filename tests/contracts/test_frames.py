@@ -48,6 +48,7 @@ def test_identity_shows_in_subject_and_message_id():
     frame = f.WaveFramer(ORIGIN, pb.SIGNAL_ECG_MLII, 360_000, 0.005, START_NS, seq=9).frame(np.zeros(360, np.int16))
     assert f.subject_of(frame) == "vitals.v1.main.p1.d1.ecg_mlii"
     assert f.message_id(frame) == "main/p1/d1/2/ecg_mlii/9"
+    assert f.message_id(frame, "secret") == "main/p1/d1/2/ecg_mlii/9/secret"
     frame.tenant = ""
     assert f.subject_of(frame) == "vitals.v1.main.p1.d1.ecg_mlii"
 
@@ -106,3 +107,18 @@ def test_other_than_a_filled_vector_of_int16_is_refused(samples):
 def test_an_lsb_that_is_no_positive_number_is_refused(lsb):
     with pytest.raises(ValueError, match="positive"):
         f.to_counts(np.zeros(3), lsb)
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        ("vp.3.clinic.p1.d.ecg_ii", "rejected.v1.overlap.clinic.flow"),
+        ("vitals.v1.clinic.p1.d.ecg_ii", "rejected.v1.overlap.clinic.flow"),
+        # Names that no door lets in; as a wildcard it would go nowhere, or to everybody.
+        ("vp.3.*.p1.d.ecg_ii", "rejected.v1.overlap"),
+        ("vp.3.>.p1.d.ecg_ii", "rejected.v1.overlap"),
+        ("vp", "rejected.v1.overlap"),
+    ],
+)
+def test_a_reject_goes_to_the_organisation_on_whose_subject_it_came(subject, expected):
+    assert f.rejected_subject("overlap", subject, "flow") == expected

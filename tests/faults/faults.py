@@ -7,9 +7,10 @@ from collections import Counter
 
 from bench.traffic import NS
 from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.reads import resume_sql
+from connectors.questdb.schema import LOGGED, ROLLUPS
 from dataflows.contracts import vitals_pb2 as pb
 from dataflows.contracts.frames import Origin, message_id, subject_of
-from dataflows.contracts.tables import TABLES
 from tests.faults.ground import REJECTS, Fault, Ground
 from tests.waiting import until
 
@@ -62,7 +63,15 @@ def start_both(ground: Ground) -> None:
 
 
 def suspend(ground: Ground) -> None:
-    QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations SUSPEND WAL")
+    """QuestDB forgets a suspension that meets a transaction being applied: it is said until it holds."""
+
+    def suspended() -> bool:
+        hidden = hides_rows(ground)
+        if not hidden:
+            QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations SUSPEND WAL")
+        return hidden
+
+    until(suspended, 60, poll_s=0.5)
 
 
 def resume(ground: Ground) -> None:
@@ -90,32 +99,54 @@ def free_disk(ground: Ground) -> None:
     """Room again, and what an operator does then: docs/guarantees.md, "After a full disk".
 
     A table that met the full disk is suspended until somebody resumes it, and one more may be a moment later, for a
-    write that failed before there was room. Now and then QuestDB has damaged a transaction that it acknowledged (texts
-    that point nowhere): no resuming helps, it is left out, and the flow writes every row of the log again.
+    write that failed before there was room.
     """
     resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    resumed, damaged, suspended_at = Counter(), set(), time.monotonic()
+    resumed, suspended_at = Counter(), time.monotonic()
+
+    def damaged() -> set[str]:
+        return {name for (name, _), times in resumed.items() if times > RESUMES}
 
     def mended() -> bool:
         nonlocal suspended_at
-        http = QuestDBHttp(ground.questdb.settings)
-        tables = [table for table in http.rows("SELECT * FROM wal_tables()") if table["name"] in TABLES]
+        tables = wal_tables(ground)
         for table in (table for table in tables if table["suspended"]):
-            name, next_txn = table["name"], int(table["writerTxn"]) + 1
             suspended_at = time.monotonic()
-            resumed[name, next_txn] += 1
-            leave_out = resumed[name, next_txn] > RESUMES
-            http.execute(f"ALTER TABLE {name} RESUME WAL" + (f" FROM TXN {next_txn + 1}" if leave_out else ""))
-            damaged.update({name} if leave_out else ())
+            resumed[table["name"], int(table["writerTxn"])] += 1
+            QuestDBHttp(ground.questdb.settings).execute(resume_sql(table["name"]))
         pending = any(int(table["sequencerTxn"]) > int(table["writerTxn"]) for table in tables)
         return not pending and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
 
-    until(mended, 60, poll_s=0.2)
-    if damaged:
-        ground.flow.stop()
-        shutil.rmtree(ground.flow.store.folder)
-        ground.flow.begin()
-        ground.notes.append(f"QuestDB damaged a transaction of {sorted(damaged)}: written again from the log")
+    until(lambda: damaged() or mended(), 60, poll_s=0.2)
+    if damaged():
+        leave_out(ground, damaged())
+        until(mended, 60, poll_s=0.2)
+
+
+def wal_tables(ground: Ground) -> list[dict[str, object]]:
+    """How far the log of each table and roll-up is, and whether it is applied."""
+    rows = QuestDBHttp(ground.questdb.settings).rows("SELECT * FROM wal_tables()")
+    return [row for row in rows if row["name"] in LOGGED]
+
+
+def leave_out(ground: Ground, damaged: set[str]) -> None:
+    """Gives up what a table's log holds and cannot be applied, and has the flow write every row of the log again.
+
+    Now and then QuestDB has damaged a transaction that it acknowledged (texts that point nowhere): no resuming helps.
+    Neither will the next ones be applied, whose writer goes on in the damaged file: a server that was restarted begins
+    another.
+    """
+    ground.flow.stop()
+    ground.questdb.kill()
+    ground.questdb.start()
+    http = QuestDBHttp(ground.questdb.settings, 60)
+    for table in (table for table in wal_tables(ground) if table["name"] in damaged):
+        http.execute(f"{resume_sql(table['name'])} FROM TXN {int(table['sequencerTxn']) + 1}")
+        if table["name"] in ROLLUPS:
+            http.execute(f"REFRESH MATERIALIZED VIEW {table['name']} FULL")
+    shutil.rmtree(ground.flow.store.folder)
+    ground.flow.begin()
+    ground.notes.append(f"QuestDB damaged what it had acknowledged for {sorted(damaged)}: written again from the log")
 
 
 def slow_questdb(ground: Ground) -> None:

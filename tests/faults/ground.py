@@ -120,7 +120,10 @@ class Ground:
         self.questdb_wire = Proxy(urlsplit(settings.questdb.http_url).port or 0)
         wired = settings.model_copy(
             update={
-                "nats": settings.nats.model_copy(update={"url": self.nats_wire.in_place_of(settings.nats.url)}),
+                # Soon enough to notice a cut that lasts for three seconds.
+                "nats": settings.nats.model_copy(
+                    update={"url": self.nats_wire.in_place_of(settings.nats.url), "heartbeat_s": 0.5}
+                ),
                 "questdb": settings.questdb.model_copy(
                     update={"http_url": self.questdb_wire.in_place_of(settings.questdb.http_url)}
                 ),

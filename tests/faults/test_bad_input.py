@@ -6,6 +6,7 @@ import time
 import pytest
 
 from bench.traffic import Ward
+from tests.connectors.jetstream.tools import wait_for
 from tests.faults.whole import Whole, doubles
 from tests.waiting import until
 
@@ -49,8 +50,7 @@ def test_every_message_is_stored_or_rejected_exactly_once(nats_server, own_quest
             batch += [message for patient in range(1, 5) for message in good.messages(patient, second)]
         sent += len(publish.publish_all(batch))
     reader = whole.questdb.reader
-    until(lambda: _settled(sent, flow), 120, poll_s=0.5)
-    became = _became(flow)
+    became = wait_for(lambda: _settled(sent, flow), 120, 0.5)
     until(lambda: len(whole.messages("REJECTED")) == became["rejected"], 60, poll_s=1.0)
     whole.wait_for_waveforms(4 * seconds, flow)
     flow.stop()
@@ -73,6 +73,8 @@ def _became(flow) -> dict[str, float]:
     return {name: samples.get(f'vitals_frames_total{{result="{name}"}}', 0.0) for name in RESULTS}
 
 
-def _settled(sent: int, flow) -> bool:
+def _settled(sent: int, flow) -> dict[str, float]:
+    """What became of everything; nothing before that."""
     flow.check()
-    return sum(_became(flow).values()) == sent
+    became = _became(flow)
+    return became if sum(became.values()) == sent else {}

@@ -29,8 +29,8 @@ def test_a_hole_in_the_log_is_one_alert_and_silence_is_counted_anew(nats_server,
     nats_server.start()
     # The devices have started anew, too, and go on as soon as there is somebody to talk to.
     publish_live(Ward(PATIENTS, time.time_ns(), boot_id=2), SECONDS, whole.publisher())
-    until(lambda: bodies(whole, "log_hole") != [], 30)
     spoken_until_ns = time.time_ns()
+    until(lambda: bodies(whole, "log_hole") != [], 30)
     whole.wait_for_waveforms(2 * PATIENTS * SECONDS, flow)
     flow.stop()
     whole.close()

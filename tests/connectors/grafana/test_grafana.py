@@ -3,6 +3,8 @@
 import importlib
 import json
 import re
+import shutil
+import subprocess
 
 import psycopg
 import pytest
@@ -106,8 +108,8 @@ def _sources(files):
 
 
 def exported():
-    """Names of samples at /metrics of `vitals run`: those of its own process and of the flow's."""
-    for module in ("local.supervisor", "local.watch", "local.unaccounted"):
+    """Names of samples at /metrics of `vitals run`, those of its own process and of the flow's, and of its drainer."""
+    for module in ("local.supervisor", "local.watch", "local.unaccounted", "questdb.drainer"):
         importlib.import_module(f"connectors.{module}")
     importlib.import_module("dataflows.vitals")
     names = set()
@@ -138,3 +140,68 @@ def test_rules_have_what_prometheus_asks_for(written):
         assert re.fullmatch(r"\d+[smh]", rule["for"])
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+UP = {"vitals_supervisor_flow_up": "1x60", "vitals_spill_waiting_messages": "0x60"}
+"""What is there while all is well."""
+FIRING = {
+    "VitalsPipelineSilent": {"vitals_pipeline_silent": "1x60"},
+    "VitalsFlowDown": {"vitals_supervisor_flow_up": "0x60"},
+    "VitalsMetricsAbsent": {"vitals_supervisor_flow_up": None},
+    "VitalsFlowRestarts": {"vitals_supervisor_restarts_total": "0+1x60"},
+    "VitalsLag": {'nats_lag_seconds{partition="p0"}': "0x60", 'nats_lag_seconds{partition="p1"}': "11x60"},
+    "VitalsUnaccounted": {"vitals_ledger_unaccounted": "1x60"},
+    "VitalsRejects": {
+        'vitals_frames_total{result="rejected"}': "0+2x60",
+        'vitals_received_total{signal="ecg_ii"}': "0+60x60",
+        'vitals_received_total{signal="numeric"}': "0+60x60",
+    },
+    "VitalsStorageAway": {"vitals_questdb_circuit_open": "1x60"},
+    "VitalsStorageSlow": {'vitals_questdb_rows_total{result="spilled"}': "0+1x60"},
+    "VitalsDrainerAbsent": {"vitals_spill_waiting_messages": None},
+    "VitalsSpillWaits": {"vitals_spill_waiting_messages": "3x60"},
+    "VitalsTableSuspended": {"vitals_questdb_suspended_tables": "1x60"},
+}
+
+
+def rule_test(series, firing):
+    """A test in Prometheus's own form: what of the rules fires after three quarters of an hour."""
+    present = {name: values for name, values in (UP | series).items() if values is not None}
+    asked = [
+        {
+            "eval_time": "45m",
+            "alertname": rule.name,
+            "exp_alerts": [{"exp_labels": {"severity": rule.severity}, "exp_annotations": {"summary": rule.text}}]
+            if rule.name == firing
+            else [],
+        }
+        for rule in RULES
+    ]
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in present.items()],
+        "alert_rule_test": asked,
+    }
+
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (`apt install prometheus`)")
+def test_prometheus_fires_each_rule_by_what_it_is_for_and_by_nothing_else(tmp_path):
+    provision(Settings(), tmp_path, "postgres", "http://127.0.0.1:9090")
+    assert FIRING.keys() == {rule.name for rule in RULES}
+    quiet = {
+        "vitals_pipeline_silent": "0x60",
+        "nats_lag_seconds": "9x60",
+        "vitals_supervisor_restarts_total": "0x10 1x50",
+        'vitals_frames_total{result="rejected"}': "0+1x60",
+        "vitals_received_total": "0+101x60",
+        "vitals_questdb_circuit_open": "0x60",
+    }
+    tests = [rule_test(series, rule) for rule, series in FIRING.items()]
+    file = tmp_path / "tests.yaml"
+    rules = {"rule_files": [str(tmp_path / "prometheus/vitals.rules.yaml")], "evaluation_interval": "1m"}
+    file.write_text(json.dumps(rules | {"tests": [*tests, rule_test(quiet, None)]}))
+    ran = subprocess.run([PROMTOOL, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from connectors.batch.work import steps
 from connectors.cli.archive import supervisor_of
+from connectors.cli.console import nats_client
 from connectors.cli.replay import run
 from connectors.devices import samples
 from connectors.devices.load import load
@@ -24,7 +25,8 @@ from dataflows.settings import FlowSettings, LakeSettings, RunSettings, StackSet
 from tests.waiting import until
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
-PLAN = Plan([load(path) for path in samples.ALL], speed=0, start_ns=1_795_000_000_000_000_000, boot=1)
+PLAN = Plan([load(path) for path in samples.ALL], speed=40, start_ns=1_795_000_000_000_000_000, boot=1)
+"""Twenty seconds, so that something is left to write whenever the archive is killed."""
 
 
 @pytest.fixture
@@ -41,18 +43,22 @@ def settings(nats_server, tmp_path):
     return settings
 
 
-def archived(settings, stored, kills):
-    """Runs the archive until everything is done, killing it on the way; returns how often that was."""
-    archive = supervisor_of(settings)
+def archived(settings, kills):
+    """Archives what is published meanwhile until everything is done, killed on the way; returns how often that was."""
+    archive, published = supervisor_of(settings), []
     thread = threading.Thread(target=archive.run, daemon=True)
     thread.start()
+    devices = threading.Thread(target=lambda: published.append(asyncio.run(run(settings, PLAN, lambda *_: None))))
+    devices.start()
     killed = 0
     while killed < kills:
-        files = sum(1 for _ in settings.lake.root.rglob("*.parquet"))
-        until(lambda before=files: sum(1 for _ in settings.lake.root.rglob("*.parquet")) > before, 60)
+        files = set(settings.lake.root.rglob("*.parquet"))
+        until(lambda before=files: set(settings.lake.root.rglob("*.parquet")) - before, 60)
         archive.flow.processes[0].kill()
         killed += 1
         until(lambda before=killed: archive.status.restarts >= before, 60)
+    devices.join()
+    stored = published[0].stored
 
     def done():
         durable = [partition.durable_seq for partition in archive.status.partitions.values()]
@@ -62,6 +68,11 @@ def archived(settings, stored, kills):
     archive.stop()
     thread.join(60)
     return killed
+
+
+async def audited(settings):
+    async with nats_client(settings, "test") as client:
+        return (await client.jetstream().stream_info("AUDIT")).state.messages
 
 
 def expected(settings):
@@ -74,8 +85,8 @@ def expected(settings):
 
 
 def test_the_lake_holds_every_row_once_after_kills_and_three_programs_read_it(settings):
-    stored = asyncio.run(run(settings, PLAN, lambda *_: None)).stored
-    assert archived(settings, stored, kills=3) == 3
+    assert archived(settings, kills=3) == 3
+    assert asyncio.run(audited(settings)) == 4  # each start
     root = settings.lake.root
     for name, frame in expected(settings).items():
         found = scan(root, name)

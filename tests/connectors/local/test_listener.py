@@ -29,7 +29,11 @@ async def at_once(_: Request) -> Response:
     return Response("here", 401)
 
 
+asked_late = []
+
+
 async def late(_: Request) -> Response:
+    asked_late.append(time.monotonic())
     await asyncio.sleep(2 * HEAD_S)
     return Response("late")
 
@@ -117,7 +121,9 @@ def test_who_holds_every_connection_keeps_nobody_out(port, monkeypatch):
 
 def test_with_every_connection_at_work_another_is_told_so(port):
     with contextlib.ExitStack() as stack:
-        for _ in range(CONNECTIONS):
+        # One after the other: a connection that has asked nothing yet makes room for the next.
+        for number in range(len(asked_late) + 1, len(asked_late) + CONNECTIONS):
             stack.enter_context(connected(port)).sendall(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+            until(lambda number=number: len(asked_late) >= number)
         until(lambda: httpx.get(f"http://127.0.0.1:{port}/").status_code == 503, 5)
     until(lambda: httpx.get(f"http://127.0.0.1:{port}/").status_code == 401, 10)

@@ -18,7 +18,7 @@ from connectors.local.process import ServerProcess, StackError, end_leftover, po
 from connectors.local.servers import nats_healthy, questdb_healthy
 from connectors.local.stack import Stack
 from connectors.questdb.reads import QuestDBReader
-from dataflows.contracts.tables import TABLES
+from connectors.questdb.schema import LOGGED
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
 
 pytestmark = pytest.mark.services
@@ -46,7 +46,7 @@ def test_the_stack_starts_everything_and_stops_it(tmp_path):
         stack.check()
         assert nats_healthy("127.0.0.1", nats_port(settings))
         assert questdb_healthy(settings.questdb)
-        assert {health.table for health in QuestDBReader(settings.questdb).health()} == set(TABLES)
+        assert {health.table for health in QuestDBReader(settings.questdb).health()} == LOGGED
         with psycopg.connect(settings.questdb.pg_dsn) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
         environment = stack.environment()

@@ -48,6 +48,14 @@ class TestProgress:
         assert back is not None
         assert not back.silent
 
+    def test_who_stands_still_a_moment_shorter_is_named_too(self):
+        progress = Progress(10.0, 0.0, ticks=False)
+        epochs = {"p0": 3, "p1": 4, "p2": 99}
+        looks = ({p: Partition(epochs=min(n + 1, most)) for p, most in epochs.items()} for n in range(15))
+        (change,) = filter(None, [progress.observe(look, n) for n, look in enumerate(looks)])
+        assert change.partitions == ("p0", "p1")
+        assert change.since_s == 2
+
     def test_epochs_without_ticks_are_silence_where_the_broker_ticks(self):
         still = [Partition(epochs=n + 1, log_s=5.0) for n in range(15)]
         with_ticks, without = Progress(10.0, 0.0, ticks=True), Progress(10.0, 0.0, ticks=False)

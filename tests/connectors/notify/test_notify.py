@@ -146,6 +146,8 @@ def test_what_is_refused_or_never_taken_becomes_a_dead_letter(nats_server, tmp_p
     assert [(one["actor"], one["patient"], one["detail"]) for one in noted] == [
         ("notify/ward", third.patient, "delivered")
     ]
+    (began,) = (json.loads(one.data)["detail"] for one in read(settings, "audit.v1.*.read", "AUDIT"))
+    assert began == "notify ward of every organisation"
 
 
 def test_without_a_target_the_service_says_what_to_do(tmp_path):

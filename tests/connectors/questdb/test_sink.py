@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from connectors.questdb.http import QuestDBHttp
+from connectors.questdb.schema import ensure_schema
 from connectors.questdb.sink import QuestDBSink
 from connectors.questdb.spill import decode_message
 from dataflows.settings import QuestDBSettings
 from tests.connectors.questdb.rows import Output, Recorder, beat, observation, waveform
+from tests.stalls import Stalls
 from tests.waiting import until
 
 pytestmark = pytest.mark.services
@@ -23,6 +26,11 @@ def open_part(settings, recorder, **changes):
     sink = QuestDBSink(settings.model_copy(update=changes), lambda: recorder)
     (name,) = sink.list_parts()
     return sink.build_part("store", name, None)
+
+
+def make_tables(questdb):
+    """Makes them before a test that is about something else: a database that has just started needs its time."""
+    ensure_schema(QuestDBHttp(questdb.settings, 60), questdb.settings)
 
 
 def store(part, rows):
@@ -191,14 +199,15 @@ def warm_up(part, patient):
 
 def test_a_paused_database_costs_one_timeout_then_nothing(pausable, recorder):
     part = open_part(pausable.settings, recorder, group_ms=0)
-    warm_up(part, "warm")
-    store(part, [waveform("paused", seq) for seq in range(100)])
-    pausable.pause()
-    took = []
-    for n in range(1, 20):
-        started = time.monotonic()
+
+    def hundred(n):
         store(part, [waveform("paused", 100 * n + seq) for seq in range(100)])
-        took.append(time.monotonic() - started)
+        return not part._link.is_open  # noqa: SLF001  (what the metric shows)
+
+    until(lambda: hundred(0))
+    pausable.pause()
+    with Stalls() as stalls:
+        took = [stalls.timed(lambda n=n: hundred(n)) for n in range(1, 20)]
     assert 0.45 < took[0] <= 0.7
     # The machine that tests run on is shared: the promise holds for the median, a hiccup is not the sink's.
     assert statistics.median(took[1:]) <= 0.05
@@ -208,7 +217,7 @@ def test_a_paused_database_costs_one_timeout_then_nothing(pausable, recorder):
     n = 20
     while True:
         before = len(recorder.messages)
-        store(part, [waveform("paused", 100 * n + seq) for seq in range(100)])
+        hundred(n)
         n += 1
         if len(recorder.messages) == before or time.monotonic() > deadline:
             break
@@ -216,22 +225,23 @@ def test_a_paused_database_costs_one_timeout_then_nothing(pausable, recorder):
     pausable.reader.wait_applied()
     spilled = {row[1][6] for _, _, payload in recorder.messages for row in decode_message(payload)}
     stored = set(pausable.reader.query("SELECT seq FROM waveforms WHERE patient = 'paused'")["seq"])
-    assert (spilled - {99_999}) | stored == set(range(100 * n))
+    assert spilled | stored == set(range(100 * n))
     # The rows that found the way back were not spilled as well.
     assert set(range(100 * (n - 1), 100 * n)) <= stored - spilled
 
 
 def test_a_read_only_database_is_one_that_is_away(own_questdb, recorder):
-    open_part(own_questdb.settings, recorder).close()
+    make_tables(own_questdb)
     own_questdb.stop()
     own_questdb.extra["http.security.readonly"] = "true"
     own_questdb.start()
+    # A Java that has just started takes longer for its first answer of a kind.
+    part = open_part(own_questdb.settings, Recorder(), ack_timeout_ms=PATIENT_MS)
+    store(part, [observation("readonly", 99)])
+    part.close()
     part = open_part(own_questdb.settings, recorder)
-    took = []
-    for n in range(3):
-        started = time.monotonic()
-        store(part, [observation("readonly", n)])
-        took.append(time.monotonic() - started)
+    with Stalls() as stalls:
+        took = [stalls.timed(lambda n=n: store(part, [observation("readonly", n)])) for n in range(3)]
     assert took[0] <= 0.5
     assert took[2] <= 0.05
     part.close()
@@ -239,8 +249,7 @@ def test_a_read_only_database_is_one_that_is_away(own_questdb, recorder):
 
 
 def test_a_table_that_vanishes_is_made_again_and_no_row_is_rejected(own_questdb, recorder):
-    from connectors.questdb.http import QuestDBHttp
-
+    make_tables(own_questdb)
     part = open_part(own_questdb.settings, recorder)
     QuestDBHttp(own_questdb.settings).execute("DROP TABLE observations")
     store(part, [observation("vanished", 0)])
@@ -296,14 +305,11 @@ def test_alerts_do_not_wait_for_a_paused_database_even_once(pausable, recorder):
     recorder.messages.clear()
     pausable.pause()
     batches, epochs = [], []
-    for seq in range(1, 60):
-        started = time.monotonic()
-        part.write_batch([Output([waveform("calm", seq)])])
-        batches.append(time.monotonic() - started)
-        if seq % 10 == 0:
-            started = time.monotonic()
-            part.snapshot()
-            epochs.append(time.monotonic() - started)
+    with Stalls() as stalls:
+        for seq in range(1, 60):
+            batches.append(stalls.timed(lambda seq=seq: part.write_batch([Output([waveform("calm", seq)])])))
+            if seq % 10 == 0:
+                epochs.append(stalls.timed(part.snapshot))
     pausable.resume()
     part.close()
     assert statistics.median(batches) <= 0.01
