@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import random
 import socket
@@ -199,21 +200,46 @@ def test_a_flood_waits_for_its_turn_and_delays_nobody(served, channel, key, log)
     assert len(log("rpc-flood")) == len(sent)
 
 
+@contextlib.contextmanager
+def held(calls, refused):
+    """Keeps open what `calls` open on a stream of no frames, from where `refused()` on, to the end of the block.
+
+    A call that comes while `refused` asks is itself the one too many: it is opened again.
+    """
+    over, opened = threading.Event(), {}
+
+    def nothing():
+        over.wait()
+        yield from ()
+
+    def full():
+        for number, call in enumerate(calls):
+            if number not in opened or opened[number].done():
+                opened[number] = call(nothing())
+        return refused()
+
+    try:
+        until(full)
+        yield
+    finally:
+        for call in opened.values():
+            call.cancel()
+        over.set()
+
+
 def test_who_reads_no_answers_or_sends_nothing_harms_nobody(served, key, log):
     lazy_key, calm_key = key("rpc-lazy"), key("rpc-calm")
     with served.channel() as lazy, served.channel() as calm:
-        unread = upload(lazy, lazy_key, itertools.chain(payloads("rpc-lazy", 300), _never()))
-        silent = [upload(lazy, lazy_key, _never()) for _ in range(3)]
-        until(lambda: status(lazy, lazy_key, [])[1].startswith("too_many_calls"))
-        assert all(answer.log_seq for answer in upload(calm, calm_key, payloads("rpc-calm", 20)))
-        for call in (unread, *silent):
-            call.cancel()
+
+        def unread(nothing):
+            return upload(lazy, lazy_key, itertools.chain(payloads("rpc-lazy", 300), nothing))
+
+        def silent(nothing):
+            return upload(lazy, lazy_key, nothing)
+
+        with held([unread, *3 * [silent]], lambda: status(lazy, lazy_key, [])[1].startswith("too_many_calls")):
+            assert all(answer.log_seq for answer in upload(calm, calm_key, payloads("rpc-calm", 20)))
         until(lambda: status(lazy, lazy_key, [])[0] == grpc.StatusCode.OK)
-
-
-def _never():
-    threading.Event().wait(20)
-    yield from ()
 
 
 def test_health_and_reflection_say_what_there_is(channel):
@@ -252,11 +278,10 @@ def test_who_has_no_key_takes_no_calls_from_who_has(behind, key, log):
 def test_more_calls_than_there_may_be_are_told_to_come_back(behind, key):
     with Served(behind.settings, connections=2) as gateway, gateway.channel() as channel:
         late = key("rpc-late", gateway)
-        held = [upload(channel, key(f"rpc-many-{number}", gateway), _never()) for number in range(2)]
-        until(lambda: status(channel, late, [])[1].startswith("busy"))
-        assert status(channel, late, [])[0] == grpc.StatusCode.UNAVAILABLE
-        for call in held:
-            call.cancel()
+        many = [key(f"rpc-many-{number}", gateway) for number in range(2)]
+        calls = [functools.partial(upload, channel, secret) for secret in many]
+        with held(calls, lambda: status(channel, late, [])[1].startswith("busy")):
+            assert status(channel, late, [])[0] == grpc.StatusCode.UNAVAILABLE
         until(lambda: status(channel, late, [])[0] == grpc.StatusCode.OK)
 
 
