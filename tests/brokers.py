@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.local.artefacts import java_binary, kafka_jars
 from connectors.local.ports import free_ports
-from connectors.local.process import ServerProcess, StackError
+from connectors.local.process import ServerProcess, StackError, port_is_free
 from dataflows.settings import StackSettings
 from tests.waiting import until
 
@@ -84,7 +84,7 @@ class RabbitMQ:
     """A broker with a name server of its own; nothing of it is left when it ends."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, names, distribution = free_ports(3)
+        self.port, self._names_port, distribution = free_ports(3)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.file.level = warning\n")
@@ -98,7 +98,7 @@ class RabbitMQ:
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false",
-            "ERL_EPMD_PORT": str(names),
+            "ERL_EPMD_PORT": str(self._names_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
         }
         sbin = rabbitmq_sbin()
@@ -111,8 +111,9 @@ class RabbitMQ:
 
     def __enter__(self) -> "RabbitMQ":
         self._names.start()
+        self._names.wait_until(lambda: not port_is_free("127.0.0.1", self._names_port), 60.0)
         self._process.start()
-        self._process.wait_until(self._answers, 90.0)
+        self._process.wait_until(self._answers, 180.0)
         return self
 
     def __exit__(self, *_: object) -> None:

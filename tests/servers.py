@@ -53,7 +53,7 @@ class NatsServer:
     def start(self) -> "NatsServer":
         """Starts the server and waits until it greets with JetStream."""
         self._process.start()
-        self._process.wait_until(lambda: nats_healthy("127.0.0.1", self.port), 20.0)
+        self._process.wait_until(lambda: nats_healthy("127.0.0.1", self.port), 60.0)
         return self
 
     def stop(self) -> None:
@@ -134,7 +134,7 @@ class QuestDB:
         """Starts the server and waits until it answers a query."""
         self._process = self._make()
         self._process.start()
-        self._process.wait_until(lambda: questdb_healthy(self.settings), 60.0)
+        self._process.wait_until(lambda: questdb_healthy(self.settings), 180.0)
         return self
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], timeout_s: float = 60.0, poll_s: float = 0.02) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 180.0, poll_s: float = 0.02) -> None:
     """Returns as soon as `condition()` is true; fails after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     pause = threading.Event()

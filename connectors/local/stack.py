@@ -265,7 +265,7 @@ class Stack:
                 log=self.data_dir / "log" / "questdb.log",
             )
             self._start(server, lambda: questdb_healthy(questdb))
-        report = ensure_schema(QuestDBHttp(questdb), questdb)
+        report = ensure_schema(QuestDBHttp(questdb, _START_S), questdb)
         if report.created:
             self._say(f"QuestDB: created {', '.join(report.created)}")
         for line in (*report.added_columns, *report.differences):

@@ -68,14 +68,14 @@ def suspend(ground: Ground) -> None:
     def suspended() -> bool:
         hidden = hides_rows(ground)
         if not hidden:
-            QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations SUSPEND WAL")
+            QuestDBHttp(ground.questdb.settings, 60).execute("ALTER TABLE observations SUSPEND WAL")
         return hidden
 
     until(suspended, 60, poll_s=0.5)
 
 
 def resume(ground: Ground) -> None:
-    QuestDBHttp(ground.questdb.settings).execute("ALTER TABLE observations RESUME WAL")
+    QuestDBHttp(ground.questdb.settings, 60).execute("ALTER TABLE observations RESUME WAL")
 
 
 def make_read_only(ground: Ground) -> None:
@@ -113,7 +113,7 @@ def free_disk(ground: Ground) -> None:
         for table in (table for table in tables if table["suspended"]):
             suspended_at = time.monotonic()
             resumed[table["name"], int(table["writerTxn"])] += 1
-            QuestDBHttp(ground.questdb.settings).execute(resume_sql(table["name"]))
+            QuestDBHttp(ground.questdb.settings, 60).execute(resume_sql(table["name"]))
         pending = any(int(table["sequencerTxn"]) > int(table["writerTxn"]) for table in tables)
         return not pending and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
 
@@ -125,7 +125,7 @@ def free_disk(ground: Ground) -> None:
 
 def wal_tables(ground: Ground) -> list[dict[str, object]]:
     """How far the log of each table and roll-up is, and whether it is applied."""
-    rows = QuestDBHttp(ground.questdb.settings).rows("SELECT * FROM wal_tables()")
+    rows = QuestDBHttp(ground.questdb.settings, 60).rows("SELECT * FROM wal_tables()")
     return [row for row in rows if row["name"] in LOGGED]
 
 

@@ -130,7 +130,7 @@ class Ground:
             }
         )
         self.flow = Supervised(wired, folder / "flow")
-        until(lambda: self.flow.done_to() > 0, 60, poll_s=0.1)
+        until(lambda: self.flow.done_to() > 0, poll_s=0.1)
         self.ward = Ward(patients, time.time_ns())
         self.devices = Devices(self.ward, self.whole.publisher)
         self.devices.start()
@@ -141,7 +141,7 @@ class Ground:
         """Last message of the log."""
         return self.last_of(self.whole.settings.streams.vitals)
 
-    def settle(self, timeout_s: float = 60.0) -> float:
+    def settle(self, timeout_s: float = 180.0) -> float:
         """Waits until what is in the log now is done and visible; returns how long that took."""
         started = time.monotonic()
         last = self.last_seq()

@@ -10,7 +10,7 @@ from bench.traffic import Ward, publish_live
 from tests.faults.whole import Whole, doubles
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENTS, SECONDS, AWAY_S = 10, 8, 14.0
 
 

@@ -16,7 +16,7 @@ from dataflows.ledger import account
 from tests.faults.whole import Whole, doubles
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def change(whole, stream, **options):

@@ -9,7 +9,7 @@ from tests.faults.ground import QUESTDB, Ground
 from tests.servers import QuestDB
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture

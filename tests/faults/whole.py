@@ -97,9 +97,10 @@ class Whole:
 
         asyncio.run(purge())
         ensure_streams(self.settings)
-        http = QuestDBHttp(self.questdb.settings)
+        http = QuestDBHttp(self.questdb.settings, 60)
         for table in TABLES:
             http.execute(f'TRUNCATE TABLE "{table}"')
+        self.questdb.reader.wait_applied()
 
     def wait_for_waveforms(self, frames: int, flow: "Supervised", timeout_s: float = 90.0) -> None:
         """Waits until this many frames are visible rows and no row of any table is on its way any more.

@@ -60,24 +60,29 @@ def test_other_python_threads_run_while_a_bank_works() -> None:
     signal = np.tile(heartbeats(rng, 60), 60)
     bank, leads = QrsBank(FS, 20), 20
     samples, offsets = np.tile(signal, leads), np.arange(leads + 1, dtype=np.int64) * len(signal)
-    ticks: list[float] = []
-    stop = threading.Event()
 
-    def tick() -> None:
-        while not stop.is_set():
-            ticks.append(time.perf_counter())
+    def ran() -> bool:
+        ticks: list[float] = []
+        stop = threading.Event()
 
-    thread = threading.Thread(target=tick)
-    thread.start()
-    try:
-        begin = time.perf_counter()
-        bank.push(samples, offsets)
-        end = time.perf_counter()
-    finally:
-        stop.set()
-        thread.join()
-    quarter = (end - begin) / 4
-    assert sum(begin + quarter < at < end - quarter for at in ticks) > 10
+        def tick() -> None:
+            while not stop.is_set():
+                ticks.append(time.perf_counter())
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            begin = time.perf_counter()
+            bank.push(samples, offsets)
+            end = time.perf_counter()
+        finally:
+            stop.set()
+            thread.join()
+        quarter = (end - begin) / 4
+        return sum(begin + quarter < at < end - quarter for at in ticks) > 10
+
+    # A machine that stands still stops the other thread, too; a bank that keeps the interpreter stops it each time.
+    assert any(ran() for _ in range(3))
 
 
 def test_a_bank_refuses_what_does_not_fit() -> None:

@@ -106,7 +106,7 @@ def test_every_rule_has_a_case_that_fires_one_that_must_not_and_one_at_the_bound
 
 @pytest.mark.services
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("workers", "kills"), [(1, 0), (2, 0), (2, 4)], ids=["one", "two", "killed"])
 def test_through_the_flow(nats_server, own_questdb, tmp_path, workers, kills):
     whole = Whole(nats_server, own_questdb, tmp_path, processes=workers, log_time="header", dedupe_window_s=1.0)

@@ -14,7 +14,7 @@ from dataflows.detectors import QrsDetector
 from tests.faults.whole import Whole
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 REPO = Path(__file__).parents[2]
 SAMPLE = REPO / "connectors" / "devices" / "sample" / "100"
 

@@ -12,7 +12,7 @@ from dataflows.contracts.frames import LOG_TIME_HEADER, command_frame, message_i
 from tests.faults.whole import Whole
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 S = 1_000_000_000
 START_NS = 1_795_000_000 * S
 SECONDS = 300

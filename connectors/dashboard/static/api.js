@@ -36,15 +36,22 @@ export async function command(patient, name, argument) {
 const LOOKS = 40;
 const LOOK_MS = 500;
 
+/** Asks until the answer is right, for 20 s: the database has a thing some time after the log. Returns the last answer. */
+export async function eventually(ask, right) {
+  for (let look = 1; ; look += 1) {
+    const found = await ask();
+    if (look === LOOKS || right(found)) return found;
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  }
+}
+
 /** What became of a command that is in the log: "done", or "refused: why"; "" where the record does not say in 20 s. */
 export async function outcome(patient, stored) {
-  for (let look = 0; look < LOOKS; look += 1) {
-    await new Promise((done) => setTimeout(done, LOOK_MS));
-    const { commands } = await get(`/patients/${encodeURIComponent(patient)}/commands`, { limit: 20 });
-    const found = commands.find((one) => one.log_seq === stored.log_seq);
-    if (found) return found.result === "refused" ? `refused: ${found.reason}` : "done";
-  }
-  return "";
+  const path = `/patients/${encodeURIComponent(patient)}/commands`;
+  const mine = ({ commands }) => commands.find((one) => one.log_seq === stored.log_seq);
+  const found = mine(await eventually(() => get(path, { limit: 20 }), mine));
+  if (!found) return "";
+  return found.result === "refused" ? `refused: ${found.reason}` : "done";
 }
 
 export function liveAddress() {

@@ -1,26 +1,19 @@
 // The limits of a patient: every rule that has one, as it is now, changed as a set and sent as one command a rule.
 
-import { command, get, outcome } from "./api.js";
+import { command, eventually, get, outcome } from "./api.js";
 import { el, figure, named, said, unit, words } from "./format.js";
 
 const FIRST_PROFILE = "adult";
 
-const LOOKS = 20;
-const LOOK_MS = 250;
-
-/** The limits, no older than a command that was done: the record of what became of it may be there before them. */
-async function limitsSince(path, logSeq) {
-  for (let look = 0; ; look += 1) {
-    const { limits } = await get(path);
-    if (!logSeq || look === LOOKS || limits.some((row) => row.log_seq >= logSeq)) return limits;
-    await new Promise((done) => setTimeout(done, LOOK_MS));
-  }
-}
-
-/** Rules of the patient's profile with what was changed for him on top, changed ones first; and the profile. */
+/**
+ * Rules of the patient's profile with what was changed for him on top, changed ones first; and the profile. `current`
+ * says whether they are no older than a command that was done: the record of what became of it may be there before them.
+ */
 async function read(patient, logSeq) {
   const path = `/patients/${encodeURIComponent(patient)}/limits`;
-  const limits = await limitsSince(path, logSeq);
+  const since = (answer) => !logSeq || answer.limits.some((row) => row.log_seq >= logSeq);
+  const answer = await eventually(() => get(path), since);
+  const { limits } = answer;
   const newest = limits.reduce((last, row) => (row.version >= (last?.version ?? 0) ? row : last), null);
   const { rules, profile, profiles } = await get("/rules", { profile: newest?.profile || FIRST_PROFILE });
   const own = new Map(limits.filter((row) => row.source === "command").map((row) => [row.rule, row]));
@@ -37,7 +30,7 @@ async function read(patient, logSeq) {
     };
   });
   const scale = limits.find((row) => row.rule === "spo2_scale");
-  return { profile, profiles, scale: scale && { value: scale.limit_value, source: `${path}#limits/rule=spo2_scale/limit_value` }, rows: rows.sort((a, b) => b.changed - a.changed) };
+  return { current: since(answer), profile, profiles, scale: scale && { value: scale.limit_value, source: `${path}#limits/rule=spo2_scale/limit_value` }, rows: rows.sort((a, b) => b.changed - a.changed) };
 }
 
 /** A number that may be changed, or that is only told. */
@@ -71,19 +64,20 @@ function asked(form) {
 
 /** Sends commands one after the other; says in words what became of all of them, and the place of the last one done. */
 async function send(patient, name, all, label) {
-  const became = { done: [], refused: [], logSeq: 0 };
+  const became = { done: [], open: [], refused: [], logSeq: 0 };
   for (const argument of all) {
     try {
       const stored = await command(patient, name, argument);
-      const answer = (await outcome(patient, stored)) || "in the log";
+      const answer = await outcome(patient, stored);
       if (answer.startsWith("refused")) became.refused.push(answer);
-      else became.done.push(label(argument));
+      else (answer ? became.done : became.open).push(label(argument));
       if (answer === "done") became.logSeq = stored.log_seq;
     } catch (error) {
       became.refused.push(`not sent: ${error.message}`);
     }
   }
-  const told = [became.done.length ? `done: ${became.done.join(", ")}` : "", ...became.refused].filter(Boolean).join("; ");
+  const list = (head, all) => (all.length ? [`${head}: ${all.join(", ")}`] : []);
+  const told = [...list("done", became.done), ...list("in the log, and not known yet what became of it", became.open), ...became.refused];
   return { told, logSeq: became.logSeq };
 }
 
@@ -101,8 +95,8 @@ export function limitEditor(patient, may) {
     event.preventDefault();
     status.textContent = "sending";
     const { told, logSeq } = await work();
-    await show(logSeq);
-    status.textContent = told || "nothing was changed";
+    if (!(await show(logSeq))) told.push("the limits above are those of before: the database does not have the new ones yet");
+    status.textContent = told.join("; ") || "nothing was changed";
   };
   async function show(logSeq = 0) {
     const found = await read(patient, logSeq);
@@ -111,10 +105,14 @@ export function limitEditor(patient, may) {
     const table = el("div", { class: "scroll tall", tabindex: 0 }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
     const scale = found.scale ? [el("span", { class: "label" }, ", NEWS2 scores SpO₂ on scale "), figure(found.scale.value, found.scale.source)] : [];
     const told = el("p", {}, "Profile: ", el("strong", {}, words(found.profile)), ...scale);
-    if (!may) return body.replaceChildren(told, table);
+    if (!may) {
+      body.replaceChildren(told, table);
+      return found.current;
+    }
     const form = el("form", { class: "limits" }, table, el("button", { type: "submit" }, "Set changed limits"));
     form.addEventListener("submit", submit(() => send(patient, "threshold", asked(form), (one) => `${words(one.rule)} ${one.limit}`)));
     body.replaceChildren(told, profileForm(patient, found, submit), form);
+    return found.current;
   }
   return { node: el("div", {}, body, status), show };
 }

@@ -37,7 +37,7 @@ class Served:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        until(lambda: self._server.started)
+        until(lambda: self._server.started and app.state.context.hub.client)
         return self
 
     def stop(self) -> None:

@@ -78,7 +78,9 @@ def known(served):
     """Names that stand in paths: a patient, one of its readings, an alert."""
     with served.client() as client:
         alerts = client.get("/alerts", params=client.params.merge(SPAN)).json()["alerts"]
-    bundle = httpx.get(f"{served.url}{FHIR}/Observation", params={"tenant": TENANT, "patient": "uw.100006"}).json()
+    bundle = httpx.get(
+        f"{served.url}{FHIR}/Observation", params={"tenant": TENANT, "patient": "uw.100006"}, timeout=60
+    ).json()
     ids = {
         f"{FHIR}/Observation/{{id}}": bundle["entry"][0]["resource"]["id"],
         f"{FHIR}/Flag/{{id}}": alerts[0]["alert_id"],

@@ -27,7 +27,7 @@ def server(nats_server, questdb, tmp_path):
     server = Served(settings, keys=file).start()
     server.keys = file
     headers = {"Authorization": "Bearer app"}
-    with httpx.Client(base_url=f"{server.url}/api/v1", headers=headers) as client:
+    with httpx.Client(base_url=f"{server.url}/api/v1", headers=headers, timeout=60) as client:
         until(lambda: client.get("/status").json()["nats"]["connected_ns"])
     yield server
     server.stop()
@@ -139,7 +139,7 @@ def test_a_key_that_is_locked_expired_or_revoked_is_refused_and_its_stream_ends(
     until(lambda: reader.comments)
     server.keys.write_text(change(server.keys.read_text()))
     headers = {"Authorization": "Bearer app"}
-    until(lambda: httpx.get(f"{server.url}/api/v1/patients", headers=headers).status_code in {401, 403}, 5)
+    until(lambda: httpx.get(f"{server.url}/api/v1/patients", headers=headers, timeout=60).status_code in {401, 403}, 5)
     raise_alerts(server.settings, "too late")
     assert reader.over.wait(15)
     assert reader.names in ([], ["too late"])
@@ -150,7 +150,7 @@ def test_a_file_of_keys_that_is_half_written_locks_nobody_out(server, caplog):
     server.keys.write_text(before[:40])
     headers = {"Authorization": "Bearer app"}
     time.sleep(1.2)  # two looks
-    assert httpx.get(f"{server.url}/api/v1/me", headers=headers).status_code == 200
+    assert httpx.get(f"{server.url}/api/v1/me", headers=headers, timeout=60).status_code == 200
     assert "those of before go on" in caplog.text
     server.keys.write_text(before.replace('"app"', '"renamed"'))
-    until(lambda: httpx.get(f"{server.url}/api/v1/me", headers=headers).json()["name"] == "renamed", 5)
+    until(lambda: httpx.get(f"{server.url}/api/v1/me", headers=headers, timeout=60).json()["name"] == "renamed", 5)

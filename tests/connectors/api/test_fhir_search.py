@@ -129,13 +129,15 @@ def test_codes_of_an_observation_and_of_its_components(search, stored):
 def test_a_panel_is_read_by_its_id_and_brings_what_it_refers_to(search, served, stored):
     pages, included = search(code="85354-9", _include=["Observation:subject", "Observation:device"])
     panel = flat(pages)[0]
-    read = httpx.get(f"{served.url}/fhir/r4/Observation/{panel['id']}", params={"tenant": TENANT})
+    read = httpx.get(f"{served.url}/fhir/r4/Observation/{panel['id']}", params={"tenant": TENANT}, timeout=60)
     assert read.json() == panel
     assert flat(search(_id=panel["id"])[0]) == [panel]
     assert flat(search(_id="17-00")[0]) == []
     assert sorted((one["resourceType"], one["id"]) for one in included) == [("Device", "cuff.2"), ("Patient", "bp.1")]
     assert included[0]["identifier"][0]["value"] in {PATIENT, DEVICE}
-    own = httpx.get(f"{served.url}/fhir/r4/{panel['device']['reference']}", params={"tenant": TENANT}).json()
+    own = httpx.get(
+        f"{served.url}/fhir/r4/{panel['device']['reference']}", params={"tenant": TENANT}, timeout=60
+    ).json()
     assert own == next(one for one in included if one["resourceType"] == "Device")
     assert {panel["subject"]["reference"], panel["device"]["reference"]} == {"Patient/bp.1", "Device/cuff.2"}
 

@@ -126,7 +126,9 @@ def test_every_way_to_pass_for_somebody_is_refused(served, issuer, caplog):
     before = refusals()
     tokens = hostile(issuer)
     for what, token in tokens.items():
-        answer = httpx.get(f"{served.url}/api/v1/me", headers={b"Authorization": b"Bearer " + token.encode("latin-1")})
+        answer = httpx.get(
+            f"{served.url}/api/v1/me", headers={b"Authorization": b"Bearer " + token.encode("latin-1")}, timeout=60
+        )
         assert answer.status_code == 401, (what, answer.text)
         assert answer.headers["content-type"] == "application/problem+json", what
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -228,7 +230,7 @@ def test_without_any_keys_nobody_is_let_in_until_the_issuer_is_there(questdb, na
     try:
         token = issuer.token()
         assert ask(server, token).status_code == 503
-        assert httpx.get(f"{server.url}/api/v1/me").status_code == 401
+        assert httpx.get(f"{server.url}/api/v1/me", timeout=60).status_code == 401
         assert ask(server, "vk_own").status_code == 401
         issuer.start()
         until(lambda: ask(server, token).status_code == 200)
@@ -239,25 +241,25 @@ def test_without_any_keys_nobody_is_let_in_until_the_issuer_is_there(questdb, na
 
 
 def test_a_browser_keeps_a_token_and_a_screen_ends_with_it(served, issuer):
-    with httpx.Client(base_url=f"{served.url}/api/v1") as browser:
+    with httpx.Client(base_url=f"{served.url}/api/v1", timeout=60) as browser:
         assert browser.post("/session", json={"key": issuer.token(aud="x")}).status_code == 401
         assert browser.post("/session", json={"key": issuer.token(padding="x" * 4000)}).status_code == 413
-        token = issuer.token(exp=int(time.time()) + 1)  # and 2 s of leeway
+        token = issuer.token(exp=int(time.time()) + 8)  # and 2 s of leeway
         answer = browser.post("/session", json={"key": token})
-        assert 0 < int(answer.headers["set-cookie"].lower().split("max-age=")[1].split(";")[0]) <= 3
+        assert 0 < int(answer.headers["set-cookie"].lower().split("max-age=")[1].split(";")[0]) <= 10
         cookie = {"Cookie": f"vitals_key={token}"}
 
     async def screen():
         async with websockets.connect(served.live_url, additional_headers=cookie) as socket:
             with contextlib.suppress(websockets.ConnectionClosed):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     async for _ in socket:
                         pass
             assert socket.close_code == 1008
             assert "expired" in socket.close_reason
 
     asyncio.run(screen())
-    assert httpx.get(f"{served.url}/api/v1/me", headers=cookie).status_code == 401
+    assert httpx.get(f"{served.url}/api/v1/me", headers=cookie, timeout=60).status_code == 401
 
 
 def test_what_is_no_issuer_is_not_believed(issuer):

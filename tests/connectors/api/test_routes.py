@@ -229,7 +229,7 @@ def test_a_command_is_stored_once(client, pipeline):
     ],
 )
 def test_what_is_wrong_is_named(served, path, says):
-    response = httpx.get(f"{served.url}/api/v1{path}")
+    response = httpx.get(f"{served.url}/api/v1{path}", timeout=60)
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert re.search(says, response.json()["detail"])

@@ -9,7 +9,7 @@ from tests.brokers import Kafka
 from tests.connectors.bridge.conftest import bad, frames
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 FRAMES, ALERTS = 600, 120
 
 
@@ -60,20 +60,20 @@ def test_nothing_is_lost_or_doubled_through_kills_of_the_bridge(log, tmp_path):
         bridge = log.bridge("kafka", tmp_path, **settings)
         bridge.start()
         try:
-            until(lambda: log.count("VITALS", "vp.*.main.kafka.>") >= 40)
+            until(lambda: log.count("VITALS", "vp.*.main.kafka.>") >= 40, 180)
             bridge.kill()
             bridge.wait(10)
             bridge.start()
             send(kafka, "frames", good[FRAMES // 2 :])
             log.raise_alerts(ALERTS // 2, ALERTS // 2)
-            until(lambda: len(read_topic(kafka, "alerts")) >= ALERTS // 2)
+            until(lambda: len(read_topic(kafka, "alerts")) >= ALERTS // 2, 180)
             bridge.kill()
             bridge.wait(10)
             # What a lost note of the position would do: the topic itself knows where to go on.
             log.forget_positions()
             bridge.start()
-            until(lambda: len(read_topic(kafka, "alerts")) >= ALERTS)
-            until(lambda: log.count("VITALS", "vp.*.main.kafka.>") >= FRAMES)
+            until(lambda: len(read_topic(kafka, "alerts")) >= ALERTS, 180)
+            until(lambda: log.count("VITALS", "vp.*.main.kafka.>") >= FRAMES, 180)
             until(lambda: log.count("REJECTED", ">") >= len(wrong))
         finally:
             bridge.kill()

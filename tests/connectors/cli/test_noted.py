@@ -128,7 +128,6 @@ def test_without_a_server_it_is_said_and_done(vitals, lake, nowhere, tmp_path):
 
 @pytest.mark.services
 def test_where_there_is_no_audit_it_is_said_and_done(vitals, named, monkeypatch):
-    monkeypatch.setenv("VITALS_NATS__ACK_TIMEOUT_S", "2")
     ensure_streams(Settings())
     asyncio.run(_delete(named))
     code, out, err = vitals("alerts")

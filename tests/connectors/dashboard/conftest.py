@@ -2,7 +2,7 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from connectors.devices.load import load
 from connectors.devices.samples import HYPOXEMIA
@@ -13,6 +13,8 @@ from tests.faults.whole import Whole
 from tests.servers import NatsServer
 
 TENANT = "main"
+# A bound that a page must keep is said where it is one; elsewhere a busy machine may take its time.
+expect.set_options(timeout=60_000)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

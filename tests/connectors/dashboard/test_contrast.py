@@ -10,7 +10,7 @@ from dataflows.contracts.frames import NumericFramer, Origin, Reading, message_i
 from tests.connectors.dashboard.contrast import faint
 from tests.connectors.dashboard.ward import screenshots
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 SOON_MS = 60_000
 PAGES = ("#/", "#/strips", "#/alerts", "#/patient/a161l", "#/patient/uw_100006", "#/technical")
 SCREENS = {

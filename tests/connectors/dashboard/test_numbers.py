@@ -16,7 +16,7 @@ from tests.connectors.dashboard.numbers import COLLECT, OPEN, Number, heart_rate
 from tests.connectors.dashboard.ward import screenshots
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 SOON_MS = 60_000
 MINUTE_NS = 60_000_000_000
 BOUND = f"tenant = '{DEFAULT_TENANT}'"
@@ -62,7 +62,7 @@ def busy(ward):
     publisher.publish_all([("vitals.v1.main.100.spot.numeric", {}, b"no frame")])
     publisher.close()
     command = {"idempotency_key": "n-1", "argument": {"rule": "tachycardia", "limit": 135}}
-    httpx.post(f"{ward.url}/api/v1/patients/100/commands/threshold", json=command).raise_for_status()
+    httpx.post(f"{ward.url}/api/v1/patients/100/commands/threshold", json=command, timeout=60).raise_for_status()
     return ward
 
 
@@ -168,7 +168,7 @@ def opened(page, ward, path):
 def right(number, asked, held):
     """Whether API and database both say what the page says."""
     answer = asked(number.address)
-    if answer.status_code == 404:
+    if answer.status_code in {404, 503}:  # not there yet, or the database is slow
         return False
     told = resolve(answer.raise_for_status().json(), number.way)
     there = held.of(number)
@@ -177,8 +177,9 @@ def right(number, asked, held):
 
 def wrong_of(numbers, client, held, patience_s):
     """Numbers that API or database contradict; rows take a moment until they can be seen."""
-    deadline, left = time.monotonic() + patience_s, set(numbers)
-    while left and time.monotonic() < deadline:
+    deadline, left, looks = time.monotonic() + patience_s, set(numbers), 0
+    while left and (looks < 3 or time.monotonic() < deadline):  # one look may take longer than that
+        looks += 1
         asked = cache(client.get)  # many numbers of a page are of one answer
         for number in sorted(left, key=lambda one: one.source):
             try:
@@ -204,7 +205,7 @@ def technical_wrong(page, client, held):
     The page reads the API between two reads of the test, so a number of it lies between theirs.
     """
     first = {number.source for number in shown_again(page)}
-    left, deadline = set(first), time.monotonic() + 60
+    left, deadline = set(first), time.monotonic() + 150
     while left and time.monotonic() < deadline:
         before = client.get("/status").json()
         shown = shown_again(page)

@@ -23,7 +23,7 @@ def publications():
     return list(merged(Plan(recordings, start_ns=START_NS, boot=1).replays(Log(True, 8, 0), START_NS)))
 
 
-def in_session(server, work, *, with_log_time=True, **streams):
+def in_session(server, work, *, ack_timeout_s=60.0, with_log_time=True, **streams):
     """Runs `work(publisher, client)` against the server, its streams made; returns what it returned."""
 
     async def session():
@@ -31,7 +31,7 @@ def in_session(server, work, *, with_log_time=True, **streams):
         await ensure_streams_async(settings)
         client = await connect(settings.nats, "test")
         try:
-            return await work(Publisher(client, 2.0, with_log_time=with_log_time), client)
+            return await work(Publisher(client, ack_timeout_s, with_log_time=with_log_time), client)
         finally:
             await client.close()
 

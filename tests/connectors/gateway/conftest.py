@@ -37,7 +37,7 @@ class Served:
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
         until(lambda: self._server.started)
-        until(lambda: httpx.get(f"{self.url}/v1/health", verify=self._tls).status_code == 200, 30)
+        until(lambda: httpx.get(f"{self.url}/v1/health", verify=self._tls, timeout=60).status_code == 200)
         return self
 
     def __exit__(self, *_):
@@ -73,7 +73,7 @@ def behind(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def served(behind):
-    with Served(behind.settings, burst_frames=400, frames_per_s=200.0, body_s=1.0) as gateway:
+    with Served(behind.settings, burst_frames=400, frames_per_s=200.0) as gateway:
         yield gateway
 
 

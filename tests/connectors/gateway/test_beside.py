@@ -96,7 +96,7 @@ def test_a_normal_device_loses_nothing(behind, served, log):
 
     async def publish():
         async with behind.device(good) as (client, refused, _):
-            js = client.jetstream()
+            js = client.jetstream(timeout=60)
             for frame in sent:
                 subject = "vitals.v1.main.hostile-beside.d.pleth"
                 await js.publish(subject, frame.SerializeToString(), headers={"Nats-Msg-Id": message_id(frame)})

@@ -36,16 +36,18 @@ def test_one_certificate_for_both_listeners_and_metrics_beside_them(behind, tmp_
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-protobuf"}
     gateway.start()
     try:
-        with httpx.Client(base_url=f"https://localhost:{port}/v1", verify=tls_context(authority.certificate)) as client:
+        with httpx.Client(
+            base_url=f"https://localhost:{port}/v1", verify=tls_context(authority.certificate), timeout=60
+        ) as client:
             until(lambda: _healthy(client))
             assert client.post("/frames", content=sent[0], headers=headers).status_code == 202
             assert client.post("/frames", content=b"\xff", headers=headers).status_code == 422
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://localhost:{port}/v1/health")
+            httpx.get(f"http://localhost:{port}/v1/health", timeout=60)
         trusted = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
         with grpc.secure_channel(f"localhost:{grpc_port}", trusted) as channel:
             assert [ack.duplicate for ack in upload(channel, key, sent)] == [True, False, False]
-        said = httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
+        said = httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=60).text
     finally:
         gateway.stop()
     assert 'vitals_gateway_frames_total{route="frames"} 1.0' in said
@@ -62,10 +64,10 @@ def test_beyond_loopback_it_takes_the_stacks_certificate(behind, tmp_path):
     gateway = ServerProcess("gateway", command, tmp_path / "gateway.log", tmp_path / "gateway.pid", env=env)
     gateway.start()
     try:
-        with httpx.Client(base_url=f"https://127.0.0.1:{port}/v1", verify=tls_context(behind.ca)) as client:
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}/v1", verify=tls_context(behind.ca), timeout=60) as client:
             until(lambda: _healthy(client))
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://127.0.0.1:{port}/v1/health")
+            httpx.get(f"http://127.0.0.1:{port}/v1/health", timeout=60)
     finally:
         gateway.stop()
 

@@ -112,7 +112,7 @@ def test_the_listener_goes_on_and_a_normal_device_loses_nothing(attacked, behind
     assert Path(f"/proc/{pid}").exists()
     assert resident_mb(pid) < 600
     assert "panic" not in behind.server_log
-    assert httpx.get(f"{served.url}/v1/health").status_code == 200
+    assert httpx.get(f"{served.url}/v1/health", timeout=60).status_code == 200
     new = {subject for subject in subjects(behind) - before if f".{patient}." not in subject}
     # Who is let in may send rubbish under its own name (the flow rejects it), and under no other one.
     assert all(subject.startswith("main.raw.d.") for subject in new), (SEED, new)

@@ -12,6 +12,7 @@ from connectors.identity.authority import IdentityError
 from connectors.identity.devices import authority_of
 from dataflows.contracts.frames import Origin
 from tests.connectors.identity.conftest import tls_context
+from tests.stalls import Stalls
 
 pytestmark = pytest.mark.services
 
@@ -150,12 +151,12 @@ def test_tenants_do_not_see_each_other(locked):
 def test_revocation_closes_the_connection_and_leaves_the_neighbour(locked):
     async def run():
         async with locked.device(bad) as (_, _, closed), locked.device(good) as (neighbour, refused, still_there):
-            loop = asyncio.get_running_loop()
             async with locked.devices() as devices:
-                began = loop.time()
-                (revoked,) = await devices.revoke(Origin("revoked", "d"))
-                await asyncio.wait_for(closed.wait(), 5)
-                took_s = loop.time() - began
+                with Stalls() as stalls:
+                    began = time.monotonic()
+                    (revoked,) = await devices.revoke(Origin("revoked", "d"))
+                    await asyncio.wait_for(closed.wait(), 60)
+                    took_s = stalls.awake_s(began, time.monotonic())
                 assert [c.state(0) for c in await devices.all(patient="revoked")] == ["revoked"]
                 with pytest.raises(IdentityError, match="no valid identity"):
                     await devices.revoke(Origin("revoked", "d"))
@@ -206,7 +207,7 @@ def test_rotation_replaces_the_identity(locked):
 def test_an_expired_identity_is_thrown_out(locked):
     async def run():
         async with locked.device(short) as (_, _, closed):
-            await asyncio.wait_for(closed.wait(), 13)
+            await asyncio.wait_for(closed.wait(), 19)
         for _ in range(200):
             try:
                 async with locked.device(short):
@@ -215,13 +216,13 @@ def test_an_expired_identity_is_thrown_out(locked):
                 return
         pytest.fail("it is let in again")
 
-    short = locked.enrol(Origin("short", "d"), days=6 / 86_400)  # enough to come in on a slow machine
+    short = locked.enrol(Origin("short", "d"), days=12 / 86_400)  # enough to come in on a slow machine
     asyncio.run(run())
 
 
 def test_nobody_comes_in_without_an_identity_or_in_clear(locked):
     async def attempt(url, **options):
-        client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, connect_timeout=3, **options)
+        client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, connect_timeout=60, **options)
         await client.close()
 
     url = f"nats://127.0.0.1:{locked.port}"

@@ -1,12 +1,12 @@
 """MQTT 3.1.1 and WebSocket: the same identities, the same rights."""
 
 import asyncio
-import time
 
 import pytest
 
 from dataflows.contracts.frames import Origin
 from tests.connectors.identity.mqtt import MqttDevice
+from tests.stalls import Stalls
 from tests.waiting import until
 
 pytestmark = pytest.mark.services
@@ -114,7 +114,7 @@ def test_an_identity_is_good_for_its_own_way_in_alone(locked):
                 tls=__import__("ssl").create_default_context(cafile=locked.ca),
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
-                connect_timeout=3,
+                connect_timeout=60,
             )
 
     asyncio.run(run())
@@ -129,10 +129,9 @@ def test_revocation_ends_an_mqtt_connection(locked):
 
     with MqttDevice(locked, device.secret, client_id="mq-revoked") as mqtt:
         assert mqtt.publish("vitals/v1/main/mq-revoked/d/ecg_ii", b"x", 1)
-        began = time.monotonic()
-        asyncio.run(revoke())
-        assert mqtt.gone.wait(5.0)
-        assert time.monotonic() - began < 5.0
+        with Stalls() as stalls:
+            assert stalls.timed(lambda: (asyncio.run(revoke()), mqtt.gone.wait(60))) < 5.0
+        assert mqtt.gone.is_set()
     with MqttDevice(locked, device.secret, client_id="mq-revoked") as mqtt:
         assert mqtt.refused is not None or mqtt.gone.is_set()
 

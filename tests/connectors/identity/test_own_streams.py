@@ -76,7 +76,7 @@ async def taken(client, name, number, kind="alerts"):
     found = []
     while len(found) < number:
         for message in await subscription.fetch(number - len(found), timeout=20):
-            await message.ack_sync()
+            await message.ack_sync(timeout=60)
             assert any(part.startswith("own-") for part in message.subject.split("."))
             (tenant,) = (part for part in message.subject.split(".") if part.startswith("own-"))
             found.append((tenant, message.data.decode()))
@@ -148,7 +148,7 @@ def test_a_copy_begins_with_what_the_log_holds_and_a_reader_with_what_comes_from
     async def run():
         await enrol(locked, "own-j", "r")
         async with locked.pipeline() as pipeline:
-            js = pipeline.jetstream()
+            js = pipeline.jetstream(timeout=60)
             await asyncio.gather(*(js.publish(SUBJECTS["frames"].format("own-j"), b"old" * 9999) for _ in range(200)))
         issued = await enrol(locked, "own-j", "late", "frames")
         await tell(locked, "own-j", "new", kind="frames")
@@ -212,7 +212,7 @@ def test_the_account_itself_cannot_ask_for_others(locked, asked, kind):
                 body = json.dumps({"stream_name": copy.stream, "config": config | {"deliver_policy": "all"}})
                 subject = f"{API}.CONSUMER.CREATE.{copy.stream}.x.{copy.of(asked)}"
                 try:
-                    answer = json.loads((await client.request(subject, body.encode(), timeout=3)).data)
+                    answer = json.loads((await client.request(subject, body.encode(), timeout=60)).data)
                 except nats.errors.NoRespondersError:
                     answer = {"error": "nobody"}
                 assert "error" in answer
@@ -221,7 +221,7 @@ def test_the_account_itself_cannot_ask_for_others(locked, asked, kind):
             config["filter_subject"] = copy.of("own-d")  # what is its own it may ask for: the requests come through
             body = json.dumps({"stream_name": copy.stream, "config": config})
             subject = f"{API}.CONSUMER.CREATE.{copy.stream}.x.{copy.of('own-d')}"
-            assert "error" not in json.loads((await client.request(subject, body.encode(), timeout=3)).data)
+            assert "error" not in json.loads((await client.request(subject, body.encode(), timeout=60)).data)
 
     asyncio.run(run())
 

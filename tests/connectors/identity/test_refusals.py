@@ -63,7 +63,7 @@ def test_who_is_not_let_in_is_counted(locked, refused):
     async def run():
         url, context = f"tls://admin:guessed@127.0.0.1:{locked.port}", tls_context(locked.ca)
         with pytest.raises(nats.errors.Error):
-            await nats.connect(url, tls=context, allow_reconnect=False)
+            await nats.connect(url, tls=context, allow_reconnect=False, connect_timeout=60)
 
     asyncio.run(run())
     refused("identity", 1)

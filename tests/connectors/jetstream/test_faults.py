@@ -1,5 +1,6 @@
 """Whatever interrupts reading is an error of the next poll, soon and in words."""
 
+import contextlib
 import threading
 import time
 
@@ -17,6 +18,7 @@ from tests.connectors.jetstream.tools import (
     poll_until,
     wait_for,
 )
+from tests.stalls import Stalls
 
 pytestmark = pytest.mark.services
 
@@ -54,26 +56,29 @@ def test_a_killed_server_is_an_error_for_good(nats_server, settings):
     puller.close()
 
 
+@pytest.mark.alone
 def test_a_server_that_stands_still_is_noticed_by_its_heartbeats(nats_server, settings):
     puller = open_puller(settings, heartbeat_s=0.5)
     poll_until(puller, lambda seen: True)
     before = time.monotonic()
     poll_until(puller, lambda seen: True)
     nats_server.pause()
-    paused = time.monotonic()
-    error = error_of_poll(puller)
-    noticed = time.monotonic()
+    found = []
+    with Stalls() as stalls:
+        took = stalls.timed(lambda: found.append((error_of_poll(puller), time.monotonic())))
     nats_server.resume()
+    ((error, noticed),) = found
     assert "heartbeat" in str(error)
     assert 0.9 < noticed - before
-    assert noticed - paused < 3.0
+    assert took < 3.0
 
 
+@pytest.mark.alone
 def test_an_idle_stream_raises_no_alarm_and_delivers_at_once(settings):
     # Idle for several times as long as silence is an error.
-    puller, publisher = open_puller(settings, heartbeat_s=1.0), open_publisher(settings)
-    idle_until = time.monotonic() + 7.0
-    wait_for(lambda: puller.poll(100) == [] and time.monotonic() > idle_until, interval_s=0.003)
+    puller, publisher = open_puller(settings, heartbeat_s=3.0), open_publisher(settings)
+    idle_until = time.monotonic() + 18.0
+    wait_for(lambda: puller.poll(100) == [] and time.monotonic() > idle_until, 60, 0.003)
     delays = []
     for n in range(20):
         publisher.publish_all([frame("a", n)])
@@ -171,7 +176,7 @@ def test_a_closed_puller_leaves_no_consumer_behind(settings, admin):
     puller = open_puller(settings)
     assert len(admin.consumers("VITALS")) == 1
     puller.close()
-    assert admin.consumers("VITALS") == []
+    wait_for(lambda: admin.consumers("VITALS") == [])
 
 
 def test_missing_server_or_stream_and_foreign_streams_are_named(nats_server, settings, admin):
@@ -189,15 +194,27 @@ def test_missing_server_or_stream_and_foreign_streams_are_named(nats_server, set
 def test_a_scan_tries_again_where_a_stream_has_no_leader_for_a_moment(settings, admin):
     """A cluster answers so while it elects one; here the stream comes after the scan has begun."""
 
-    publisher, found = open_publisher(settings), []
-    asking = threading.Thread(target=lambda: found.append(publisher.scan("LATE", 1)))
-    asking.start()
-    time.sleep(0.2)
-    admin(admin.js.add_stream(StreamConfig(name="LATE", subjects=["late"])))
-    admin(admin.js.publish("late", b"x", headers={"Nats-Msg-Id": "one"}))
-    asking.join()
+    publisher = open_publisher(settings)
+
+    def scanned(name):
+        found = []
+
+        def ask():
+            with contextlib.suppress(JetStreamError):  # it gives up when the stream comes more than a second later
+                found.append(publisher.scan(name, 1))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.2)
+        admin(admin.js.add_stream(StreamConfig(name=name, subjects=[name.lower()])))
+        admin(admin.js.publish(name.lower(), b"x", headers={"Nats-Msg-Id": "one"}))
+        asking.join()
+        assert publisher.scan(name, 1) == [(1, "one", "")]
+        return found
+
+    # On a machine that stood still the stream may come too late; a scan that never tries again finds none of three.
+    found = next(found for name in ("LATE", "LATER", "LATEST") if (found := scanned(name)))
     assert found in ([[]], [[(1, "one", "")]])  # empty when it looked between the stream and its first message
-    assert publisher.scan("LATE", 1) == [(1, "one", "")]
 
 
 def test_one_of_several_addresses_is_enough(nats_server, settings):

@@ -13,7 +13,7 @@ from tests.connectors.jetstream.tools import BROKEN_HEADERS, publish_raw
 from tests.faults.whole import Whole
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENTS, SECONDS, SKIPPED = 3, 20, 7
 
 
@@ -85,7 +85,7 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     assert sum(part["received"] for part in found["partitions"]) == received
     assert balance(vitals, "--to", "2020-01-01")[1]["totals"]["received"] == 0
 
-    http = QuestDBHttp(whole.questdb.settings)
+    http = QuestDBHttp(whole.questdb.settings, 60)
     http.execute("CREATE TABLE kept AS (SELECT * FROM waveforms WHERE patient = 'p00002' AND seq = 4) TIMESTAMP(ts)")
     taken = "SELECT * FROM waveforms WHERE NOT (patient = 'p00002' AND seq = 4)"
     http.execute(f"CREATE TABLE others AS ({taken}) TIMESTAMP(ts)")
@@ -113,7 +113,7 @@ def test_a_reject_that_a_setting_caused_is_driven_again_once(nats_server, own_qu
     for name, value in settings_environment(whole.settings).items():
         monkeypatch.setenv(name, value)
     publish = whole.publisher()
-    ahead = Ward(1, time.time_ns() + 400 * 10**9)
+    ahead = Ward(1, time.time_ns() + 3000 * 10**9)
     strict = whole.flow()
     last = publish.publish_all(ahead.messages(0, 0))[-1]
     until(lambda: strict.done_to() >= last, 60, poll_s=0.1)

@@ -41,12 +41,12 @@ def test_a_prober_that_hangs_up_leaves_no_traceback(server, capfd):
         prober.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert prober.recv(100)
     answered()
-    assert httpx.get(f"http://127.0.0.1:{server.port}/metrics").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{server.port}/metrics", timeout=60).status_code == 200
     assert capfd.readouterr().err == ""
 
 
 def test_a_fault_of_our_own_is_written_down(server, capfd):
     with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(f"http://127.0.0.1:{server.port}/fails")
+        httpx.get(f"http://127.0.0.1:{server.port}/fails", timeout=60)
     answered()
     assert "KeyError" in capfd.readouterr().err

@@ -25,9 +25,13 @@ from connectors.local.watch import SUBJECT
 from connectors.local.worker import REFUSED
 from dataflows._native import Publisher
 from dataflows.settings import RunSettings, StackSettings
+from tests.stalls import Stalls
 from tests.waiting import until
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+PARTITIONS = 8
 
 
 class Run:
@@ -39,7 +43,9 @@ class Run:
         run = RunSettings(processes=processes, health_port=self.port, silent_s=silent_s, backoff_max_s=2.0)
         stack = StackSettings(data_dir=folder, snapshot_interval_s=1)
         questdb = base.questdb.model_copy(update={"enabled": False})
-        self.settings = base.model_copy(update={"run": run, "stack": stack, "questdb": questdb})
+        # A flow dies when it hears nothing for two heartbeats: here that would be a machine that stands still for 4 s.
+        nats = base.nats.model_copy(update={"heartbeat_s": 10.0})
+        self.settings = base.model_copy(update={"run": run, "stack": stack, "questdb": questdb, "nats": nats})
         self.words = folder / "words"
         folder.mkdir(exist_ok=True)
         environment = os.environ | settings_environment(self.settings) | {"VITALS_QUESTDB__ENABLED": "false"}
@@ -49,7 +55,7 @@ class Run:
 
     def get(self, path):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -60,11 +66,20 @@ class Run:
         return json.loads(self.get("/status")[1] or b"{}")
 
     def durable(self):
-        return min((p["durable_seq"] for p in self.status().get("partitions", {}).values()), default=0)
+        """What every partition has kept; 0 while a process of them did not answer."""
+        found = [p["durable_seq"] for p in self.status().get("partitions", {}).values()]
+        return min(found) if len(found) == PARTITIONS else 0
+
+    def counted(self):
+        """Frames of all processes; None while a process did not answer."""
+        lines = self.get("/metrics")[1].decode().splitlines()
+        if sum(line.startswith("nats_snapshot_seq") for line in lines) < PARTITIONS:
+            return None
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("vitals_frames_total"))
 
     def ready(self):
         assert self.process.poll() is None, self.words.read_text()
-        return self.get("/ready")[0] == 200 and len(self.status()["partitions"]) == 8 and self.durable() > 0
+        return self.get("/ready")[0] == 200 and self.durable() > 0
 
     def pids(self):
         folder = self.settings.stack.data_dir / "flow"
@@ -75,12 +90,12 @@ class Run:
 def running(server, folder, **options):
     run = Run(server, folder, **options)
     try:
-        until(run.ready, 60, poll_s=0.1)
+        until(run.ready, 180, poll_s=0.1)
         yield run
     finally:
         run.process.terminate()
         try:
-            run.process.wait(30)
+            run.process.wait(90)
         finally:
             run.process.kill()
 
@@ -95,19 +110,23 @@ def alerts_of(settings):
     return asyncio.run(read())
 
 
+@pytest.mark.alone
 def test_one_of_two_dies_both_start_again_and_sigterm_drains(nats_server, tmp_path):
     with running(nats_server, tmp_path / "run", processes=2) as run:
         before = run.pids()
         starts = [start_time(pid) for pid in before]
-        os.kill(before[1], signal.SIGKILL)
-        killed = time.monotonic()
-        until(lambda: all(start_time(pid) != start for pid, start in zip(before, starts, strict=True)), 5)
-        assert time.monotonic() - killed < 1.0
-        until(lambda: run.status().get("restarts") == 1 and run.ready(), 60, poll_s=0.1)
+
+        def both_end():
+            os.kill(before[1], signal.SIGKILL)
+            until(lambda: all(start_time(pid) != start for pid, start in zip(before, starts, strict=True)))
+
+        with Stalls() as stalls:
+            assert stalls.timed(both_end) < 1.0
+        until(lambda: run.status().get("restarts") == 1 and run.ready(), 180, poll_s=0.1)
         assert b"vitals_supervisor_restarts_total 1.0" in run.get("/metrics")[1]
         assert run.get("/live")[0] == 200
         run.process.terminate()
-        assert run.process.wait(30) == 0
+        assert run.process.wait(90) == 0
     assert "the flow ended at the end of an epoch" in run.words.read_text()
 
 
@@ -121,10 +140,10 @@ def test_what_was_drained_is_not_done_again_after_a_rescale(nats_server, tmp_pat
             for second in seconds:
                 for patient in range(4):
                     last = publish.publish_all(ward.messages(patient, second))[-1]
-            until(lambda last=last, run=run: run.durable() >= last, 60, poll_s=0.1)
-            counted = sum(float(line.split()[-1]) for line in run.get("/metrics")[1].decode().splitlines()
-                          if line.startswith("vitals_frames_total"))  # fmt: skip
-            done += counted
+            until(lambda last=last, run=run: run.durable() >= last, 180, poll_s=0.1)
+            counts = []
+            until(lambda run=run, counts=counts: counts.append(run.counted()) or counts[-1] is not None)
+            done += counts[-1]
     assert done == 4 * 30 * 2
 
 
@@ -143,7 +162,7 @@ def test_a_state_of_another_version_is_refused_and_not_tried_again(nats_server, 
     with running(nats_server, folder) as run:
         publish = Publisher(native_options(run.settings.nats, "test"))
         last = publish.publish_all(Ward(1, time.time_ns()).messages(0, 0))[-1]
-        until(lambda: run.durable() > last, 60, poll_s=0.1)
+        until(lambda: run.durable() > last, 180, poll_s=0.1)
     doctored = 0
     for file in (folder / "recovery").glob("part-*.sqlite3"):
         with closing(sqlite3.connect(file)) as connection, connection:
@@ -153,7 +172,7 @@ def test_a_state_of_another_version_is_refused_and_not_tried_again(nats_server, 
                 doctored += 1
     assert doctored
     refused = Run(nats_server, folder)
-    assert refused.process.wait(60) == REFUSED
+    assert refused.process.wait(180) == REFUSED
     words = " ".join(refused.words.read_text().split())
     assert "the flow cannot go on: the recovery state of step signals cannot be used" in words
     assert "snapshot version 77 of SIGS is unknown" in words
@@ -162,7 +181,7 @@ def test_a_state_of_another_version_is_refused_and_not_tried_again(nats_server, 
 def test_silence_is_said_once_and_taken_back(nats_server, tmp_path):
     with running(nats_server, tmp_path / "run", silent_s=8.0) as run:
         # The watch looks from the first moment: a start of more than 8 s is silence as well, raised and taken back.
-        until(lambda: len(alerts_of(run.settings)) % 2 == 0 and not run.status()["silent"], 30, poll_s=0.2)
+        until(lambda: len(alerts_of(run.settings)) % 2 == 0 and not run.status()["silent"], 120, poll_s=0.2)
         before = len(alerts_of(run.settings))
         (pid,) = run.pids()
         os.kill(pid, signal.SIGSTOP)
@@ -170,11 +189,11 @@ def test_silence_is_said_once_and_taken_back(nats_server, tmp_path):
         assert run.get("/ready")[0] == 503
         until(lambda: len(alerts_of(run.settings)) == before + 1, 30, poll_s=0.2)
         os.kill(pid, signal.SIGCONT)
-        until(lambda: not run.status()["silent"], 30, poll_s=0.1)
-        until(lambda: len(alerts_of(run.settings)) == before + 2, 30, poll_s=0.2)
-    raised, cleared = alerts_of(run.settings)[before:]
+        until(lambda: not run.status()["silent"], 120, poll_s=0.1)
+        until(lambda: len(alerts_of(run.settings)) == before + 2, 60, poll_s=0.2)
+        raised, cleared = alerts_of(run.settings)[before:]  # a drain may last until it is silence again
     assert raised.subject == cleared.subject == SUBJECT
     first, second = json.loads(raised.data), json.loads(cleared.data)
     assert (first["state"], second["state"]) == ("active", "cleared")
     assert first["alert_id"] == second["alert_id"]
-    assert len(first["partitions"]) == 8
+    assert len(first["partitions"]) == PARTITIONS

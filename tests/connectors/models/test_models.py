@@ -94,7 +94,7 @@ def expected(model, log):
 
 @pytest.mark.services
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_scores_are_exact_through_kills_and_replay_to_the_same_alerts(nats_server, tmp_path):
     ground = Ground(nats_server, tmp_path, RULES, log_time="header", dedupe_window_s=1.0)
     publish, log = ground.publisher(), list(readings())
@@ -138,6 +138,7 @@ async def _latencies(ground, publish, name):
     """How long after its publication each of some alarms is there, s."""
     client = await connect(ground.settings.nats, "test")
     subscription = await client.subscribe("alerts.v1.main.*.at_once")
+    await client.flush()
     found = []
     for number in range(ALARMS):
         framer = NumericFramer(Origin(f"{name}{number}", "watch"))
@@ -167,7 +168,7 @@ budget_s = 5
 
 @pytest.mark.services
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_model_that_dies_is_one_alert_of_the_pipeline_however_many_patients_it_has(nats_server, tmp_path):
     ground = Ground(nats_server, tmp_path, RULES, silence_reading_s=12.0)
     publish, flow = ground.publisher(), ground.flow()
@@ -199,7 +200,7 @@ def test_a_model_that_dies_is_one_alert_of_the_pipeline_however_many_patients_it
 
 @pytest.mark.services
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_hanging_or_dying_model_delays_no_alarm(nats_server, tmp_path):
     ground = Ground(nats_server, tmp_path, RULES)
     publish, flow = ground.publisher(), ground.flow()
@@ -212,8 +213,10 @@ def test_a_hanging_or_dying_model_delays_no_alarm(nats_server, tmp_path):
     for one in (hanging, dying):
         assert [line for line in one.said if "died" in line] == [], "the graph outlives its scorer"
         one.stop()
+    after = asyncio.run(_latencies(ground, publish, "after"))
     flow.stop()
     for device in ("model-hanging", "model-dying"):
         assert publish.scan("VITALS", 1, "", [f"vp.*.*.*.{device}.numeric"]) == []
     # Medians of one run on a machine that others use, too: a model in the flow would add its whole budget to each.
-    assert statistics.median(during) < 2 * statistics.median(before) + 0.25, (before, during)
+    usual = max(statistics.median(before), statistics.median(after))
+    assert statistics.median(during) < 2 * usual + 0.25, (before, during, after)

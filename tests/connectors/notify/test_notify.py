@@ -134,6 +134,7 @@ def test_what_is_refused_or_never_taken_becomes_a_dead_letter(nats_server, tmp_p
     until(lambda: third.message_id in receiver.applied, 60)
     watch = Publisher(native_options(settings.nats, "test"))
     until(lambda: watch.stream_state("UNDELIVERED")[2] == 2, 60, poll_s=0.1)
+    until(lambda: read(settings, "audit.v1.*.command", "AUDIT"), 60, poll_s=0.1)
     service.kill()
     receiver.close()
     dead = {one.headers["Nats-Msg-Id"]: one for one in read(settings, "notify.dead.v1.>", "UNDELIVERED")}

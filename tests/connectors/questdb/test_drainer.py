@@ -94,14 +94,15 @@ def test_nats_restarts_under_the_drainer(questdb, broker, drainer):
     assert questdb.reader.count("observations", "patient = 'renats'") == 2
 
 
+@pytest.mark.alone
 def test_questdb_is_killed_under_load_and_every_row_is_there_once(own_questdb, broker):
     """kill -9, writing goes on, restart: sink, SPILL and drainer together end in exactly the rows that were written."""
     broker.make_streams()
     part = open_part(own_questdb.settings, broker)
-    thread = DrainerThread(settings_for(own_questdb, broker))
-    thread.start()
     # QuestDB does not create a table atomically: killed in the middle of that it refuses the table's rows for ever.
     until(lambda: not part._link.is_open)  # noqa: SLF001  (what the metric shows)
+    thread = DrainerThread(settings_for(own_questdb, broker))
+    thread.start()
     written = 0
     slowest = 0.0
 
@@ -179,7 +180,7 @@ def test_the_program_serves_its_metrics_and_goes_on_where_the_port_is_taken(ques
 
     def samples():
         try:
-            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
         except httpx.TransportError:
             return {}
         lines = (line.split(" ") for line in text.splitlines() if not line.startswith("#"))
@@ -203,7 +204,7 @@ def test_the_program_serves_its_metrics_and_goes_on_where_the_port_is_taken(ques
 
 def test_a_table_that_the_database_cannot_write_holds_up_no_other(own_questdb, broker):
     broker.make_streams()
-    ensure_schema(QuestDBHttp(own_questdb.settings), own_questdb.settings)
+    ensure_schema(QuestDBHttp(own_questdb.settings, 60), own_questdb.settings)
     own_questdb.reader.wait_applied()
     own_questdb.stop()
     (sequencer,) = own_questdb.directory.glob("db/beats~*/txn_seq")
