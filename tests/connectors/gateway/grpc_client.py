@@ -10,7 +10,7 @@ from dataflows.contracts import ingest_pb2
 METHOD = "/vitals.v1.Ingest/Upload"
 
 
-def upload(channel, key, payloads, timeout=60):
+def upload(channel, key, payloads, timeout=600):
     """The answers to the frames of one call."""
     call = channel.stream_stream(METHOD, response_deserializer=ingest_pb2.Ack.FromString)
     metadata = [("authorization", f"Bearer {key}")] if key else []

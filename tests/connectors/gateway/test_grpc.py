@@ -194,7 +194,7 @@ def test_a_flood_waits_for_its_turn_and_delays_nobody(served, channel, key, log)
             assert answer.log_seq
     assert len(answers) <= 400 + 200 * (time.monotonic() - began_s) + 1, "it was not held back"
     enough.set()
-    flooding.join(60)
+    flooding.join()  # what was sent by then is answered at the rate
     assert [answer.index for answer in answers] == list(range(len(sent)))
     assert 400 + 200 * (time.monotonic() - began_s) + 1 >= len(sent) >= 1000
     assert len(log("rpc-flood")) == len(sent)
