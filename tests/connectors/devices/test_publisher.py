@@ -121,9 +121,10 @@ def test_a_server_that_dies_is_noticed(nats_server, publications):
 def test_a_server_that_stops_answering_is_noticed(nats_server, publications):
     resumed = threading.Event()
 
-    async def work(publisher, _):
-        await publisher.publish(publications[0])
-        await publisher.finish()
+    async def work(publisher, client):
+        before = Publisher(client, 60.0, with_log_time=True)
+        await before.publish(publications[0])
+        await before.finish()
         nats_server.pause()
         try:
             await play(publications[1:10], publisher, speed=0)
@@ -132,5 +133,5 @@ def test_a_server_that_stops_answering_is_noticed(nats_server, publications):
             resumed.set()
 
     with pytest.raises(PublishError, match="not acknowledged within 2 s"):
-        in_session(nats_server, work)
+        in_session(nats_server, work, ack_timeout_s=2.0)
     assert resumed.is_set()
