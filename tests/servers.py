@@ -154,6 +154,11 @@ class QuestDB:
         os.kill(self._process.pid, signal.SIGCONT)
 
     @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.alive
+
+    @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid

@@ -1,12 +1,14 @@
 """Every fault that the pipeline is tried with, in the order of the matrix. bench/chaos.py draws from the same table."""
 
+import contextlib
 import resource
 import shutil
 import time
 from collections import Counter
 
 from bench.traffic import NS
-from connectors.questdb.http import QuestDBHttp
+from connectors.local.process import StackError
+from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
 from connectors.questdb.reads import resume_sql
 from connectors.questdb.schema import LOGGED, ROLLUPS
 from dataflows.contracts import vitals_pb2 as pb
@@ -17,6 +19,8 @@ from tests.waiting import until
 NOTHING = "nothing lost, nothing twice"
 RESUMES = 15
 """After so many tries a transaction is damaged: what a full disk alone suspends comes back with the first or second."""
+DEATHS = 3
+"""After so many deaths of the server it is not the full disk alone either."""
 CALM_S = 3.0
 
 
@@ -99,28 +103,36 @@ def free_disk(ground: Ground) -> None:
     """Room again, and what an operator does then: docs/guarantees.md, "After a full disk".
 
     A table that met the full disk is suspended until somebody resumes it, and one more may be a moment later, for a
-    write that failed before there was room.
+    write that failed before there was room. A server that ended is started again.
     """
-    resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    resumed, suspended_at = Counter(), time.monotonic()
+    with contextlib.suppress(ProcessLookupError):  # it ended while the disk was full
+        resource.prlimit(ground.questdb.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resumed, deaths, suspended_at = Counter(), 0, time.monotonic()
 
     def damaged() -> set[str]:
         return {name for (name, _), times in resumed.items() if times > RESUMES}
 
     def mended() -> bool:
-        nonlocal suspended_at
-        tables = wal_tables(ground)
+        nonlocal deaths, suspended_at
+        if not ground.questdb.alive:
+            deaths, suspended_at = deaths + 1, time.monotonic()
+            with contextlib.suppress(StackError):  # it ended again while it started
+                ground.questdb.start()
+            return False
+        try:
+            tables = wal_tables(ground)
+        except QuestDBUnavailableError:  # it ends just now
+            return False
         for table in (table for table in tables if table["suspended"]):
             suspended_at = time.monotonic()
             resumed[table["name"], int(table["writerTxn"])] += 1
             QuestDBHttp(ground.questdb.settings, 60).execute(resume_sql(table["name"]))
-        pending = any(int(table["sequencerTxn"]) > int(table["writerTxn"]) for table in tables)
-        return not pending and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
+        return not any(map(waits, tables)) and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
 
-    until(lambda: damaged() or mended(), 60, poll_s=0.2)
-    if damaged():
+    until(lambda: damaged() or deaths > DEATHS or mended(), poll_s=0.2)
+    if damaged() or deaths > DEATHS:
         leave_out(ground, damaged())
-        until(mended, 60, poll_s=0.2)
+        until(mended, poll_s=0.2)
 
 
 def wal_tables(ground: Ground) -> list[dict[str, object]]:
@@ -129,24 +141,38 @@ def wal_tables(ground: Ground) -> list[dict[str, object]]:
     return [row for row in rows if row["name"] in LOGGED]
 
 
+def waits(table: dict[str, object]) -> bool:
+    """Whether a table's log holds what is not applied."""
+    return int(table["sequencerTxn"]) > int(table["writerTxn"])
+
+
 def leave_out(ground: Ground, damaged: set[str]) -> None:
     """Gives up what a table's log holds and cannot be applied, and has the flow write every row of the log again.
 
-    Now and then QuestDB has damaged a transaction that it acknowledged (texts that point nowhere): no resuming helps.
-    Neither will the next ones be applied, whose writer goes on in the damaged file: a server that was restarted begins
-    another.
+    Now and then QuestDB has damaged a transaction that it acknowledged (texts that point nowhere): no resuming helps,
+    or the server ends whenever it applies it, and then any table that waits may be the one. Neither will the next ones
+    be applied, whose writer goes on in the damaged file. So it is done by a server that applies nothing; one that was
+    restarted begins another file.
     """
     ground.flow.stop()
     ground.questdb.kill()
+    ground.questdb.extra["cairo.wal.apply.enabled"] = "false"
     ground.questdb.start()
     http = QuestDBHttp(ground.questdb.settings, 60)
-    for table in (table for table in wal_tables(ground) if table["name"] in damaged):
-        http.execute(f"{resume_sql(table['name'])} FROM TXN {int(table['sequencerTxn']) + 1}")
-        if table["name"] in ROLLUPS:
-            http.execute(f"REFRESH MATERIALIZED VIEW {table['name']} FULL")
+    left_out = [table for table in wal_tables(ground) if waits(table) and (not damaged or table["name"] in damaged)]
+    for table in left_out:
+        resume = resume_sql(table["name"])
+        http.execute(resume.replace("RESUME", "SUSPEND"))  # nothing is skipped of a table that is not suspended
+        http.execute(f"{resume} FROM TXN {int(table['sequencerTxn']) + 1}")
+    ground.questdb.kill()
+    del ground.questdb.extra["cairo.wal.apply.enabled"]
+    ground.questdb.start()
+    names = sorted(table["name"] for table in left_out)
+    for name in ROLLUPS.keys() & set(names):
+        http.execute(f"REFRESH MATERIALIZED VIEW {name} FULL")
     shutil.rmtree(ground.flow.store.folder)
     ground.flow.begin()
-    ground.notes.append(f"QuestDB damaged what it had acknowledged for {sorted(damaged)}: written again from the log")
+    ground.notes.append(f"QuestDB damaged what it had acknowledged for {names}: written again from the log")
 
 
 def slow_questdb(ground: Ground) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.faults.faults import FAULTS
+from tests.faults.faults import FAULTS, leave_out, suspend
 from tests.faults.ground import QUESTDB, Ground
 from tests.servers import QuestDB
 from tests.waiting import until
@@ -45,3 +45,19 @@ def test_no_fault_loses_or_doubles_anything(nats_server, questdb_for_tests, tmp_
     assert found["alerts"].same > 5
     assert found["ALERTS"].same > 5
     assert found["waveforms"].same > 300
+
+
+def test_what_a_database_cannot_apply_is_left_out_and_written_again(nats_server, questdb_for_tests, tmp_path):
+    """The way out of docs/guarantees.md, "After a full disk", with what a suspended table holds in place of damage."""
+    ground = Ground(nats_server, questdb_for_tests, tmp_path)
+    ground.settle()
+    suspend(ground)
+    leave_out(ground, set())
+    ground.settle()
+    (note,) = ground.notes
+    assert "observations" in note
+    assert (ground.balance().totals["lost"], ground.doubled()) == (0, 0)
+    ground.finish()
+    found = {comparison.name: comparison for comparison in ground.differences()}
+    assert {name: one for name, one in found.items() if one.differing} == {}
+    assert found["observations"].same > 10
