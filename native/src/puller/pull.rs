@@ -86,6 +86,7 @@ impl Request {
             // 408: expired. 409 with these words: the bytes or the messages asked for were sent.
             408 => self.over(),
             409 if too_large || description.eq_ignore_ascii_case("Batch Completed") => self.over(),
+            503 => Err(PullerError::Broken("the consumer ended: nobody answers for it (503)".into())),
             _ => Err(PullerError::Broken(format!("the consumer ended: {code} {description}"))),
         }
     }
