@@ -7,7 +7,6 @@ import pytest
 from hypothesis import settings
 
 from connectors.local import ports
-from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from tests.servers import NatsServer, QuestDB
 
@@ -42,7 +41,7 @@ def pytest_runtest_protocol(item):
 def questdb(tmp_path_factory):
     """One QuestDB for the session, tables made; tests keep apart by their own tenant or patients."""
     server = QuestDB(tmp_path_factory.mktemp("questdb")).start()
-    ensure_schema(QuestDBHttp(server.settings, 60), server.settings)  # its first statements take their time
+    ensure_schema(server.http, server.settings)  # its first statements take their time
     yield server
     server.stop()
 

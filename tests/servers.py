@@ -9,6 +9,7 @@ from connectors.local.artefacts import java_binary, nats_server_binary, questdb_
 from connectors.local.ports import free_ports
 from connectors.local.process import ServerProcess
 from connectors.local.servers import nats_healthy, nats_process, questdb_config, questdb_healthy, questdb_process
+from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.reads import QuestDBReader
 from dataflows.settings import NatsSettings, QuestDBSettings, Settings, StackSettings, StreamSettings
 from tests.waiting import until
@@ -167,6 +168,11 @@ class QuestDB:
     def reader(self) -> QuestDBReader:
         """Read access."""
         return QuestDBReader(self.settings)
+
+    @property
+    def http(self) -> QuestDBHttp:
+        """Statements; the first ones of a server that has just started take their time."""
+        return QuestDBHttp(self.settings, 60)
 
     def _make(self) -> ServerProcess:
         stack = StackSettings()

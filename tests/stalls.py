@@ -42,6 +42,11 @@ class Stalls(threading.Thread):
         act()
         return self.awake_s(began, time.monotonic())
 
+    def awake_until_s(self, at_s: float, delay_s: float) -> float:
+        """A delay that ended at a moment of the system's clock (s since 1970), without the stalls in it, in s."""
+        ended = at_s - (time.time() - time.monotonic())
+        return self.awake_s(ended - delay_s, ended)
+
     def awake_s(self, began: float, ended: float) -> float:
         """The time between two moments of the monotonic clock without the stalls in it, in s."""
         while self._beat_at < ended and self.is_alive():  # a stall that ended it is not known yet

@@ -8,7 +8,7 @@ from collections import Counter
 
 from bench.traffic import NS
 from connectors.local.process import StackError
-from connectors.questdb.http import QuestDBHttp, QuestDBUnavailableError
+from connectors.questdb.http import QuestDBUnavailableError
 from connectors.questdb.reads import resume_sql
 from connectors.questdb.schema import LOGGED, ROLLUPS
 from dataflows.contracts import vitals_pb2 as pb
@@ -72,14 +72,14 @@ def suspend(ground: Ground) -> None:
     def suspended() -> bool:
         hidden = hides_rows(ground)
         if not hidden:
-            QuestDBHttp(ground.questdb.settings, 60).execute("ALTER TABLE observations SUSPEND WAL")
+            ground.questdb.http.execute("ALTER TABLE observations SUSPEND WAL")
         return hidden
 
     until(suspended, 60, poll_s=0.5)
 
 
 def resume(ground: Ground) -> None:
-    QuestDBHttp(ground.questdb.settings, 60).execute("ALTER TABLE observations RESUME WAL")
+    ground.questdb.http.execute("ALTER TABLE observations RESUME WAL")
 
 
 def make_read_only(ground: Ground) -> None:
@@ -126,7 +126,7 @@ def free_disk(ground: Ground) -> None:
         for table in (table for table in tables if table["suspended"]):
             suspended_at = time.monotonic()
             resumed[table["name"], int(table["writerTxn"])] += 1
-            QuestDBHttp(ground.questdb.settings, 60).execute(resume_sql(table["name"]))
+            ground.questdb.http.execute(resume_sql(table["name"]))
         return not any(map(waits, tables)) and ground.whole.is_drained() and time.monotonic() > suspended_at + CALM_S
 
     until(lambda: damaged() or deaths > DEATHS or mended(), poll_s=0.2)
@@ -137,7 +137,7 @@ def free_disk(ground: Ground) -> None:
 
 def wal_tables(ground: Ground) -> list[dict[str, object]]:
     """How far the log of each table and roll-up is, and whether it is applied."""
-    rows = QuestDBHttp(ground.questdb.settings, 60).rows("SELECT * FROM wal_tables()")
+    rows = ground.questdb.http.rows("SELECT * FROM wal_tables()")
     return [row for row in rows if row["name"] in LOGGED]
 
 
@@ -158,7 +158,7 @@ def leave_out(ground: Ground, damaged: set[str]) -> None:
     ground.questdb.kill()
     ground.questdb.extra["cairo.wal.apply.enabled"] = "false"
     ground.questdb.start()
-    http = QuestDBHttp(ground.questdb.settings, 60)
+    http = ground.questdb.http
     left_out = [table for table in wal_tables(ground) if waits(table) and (not damaged or table["name"] in damaged)]
     for table in left_out:
         resume = resume_sql(table["name"])

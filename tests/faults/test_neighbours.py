@@ -65,9 +65,8 @@ def test_neighbours_alerts_stay_within_the_bound(nats_server, own_questdb, tmp_p
     until(lambda: flow.done_to() >= last_seq, 60)
     refused = Counter(body.decode().split(" ", 1)[0] for _, body in rejects(whole))
     timed = asyncio.run(alert_times(whole.settings))
-    epoch_s = time.time() - time.monotonic()
     found = [
-        stalls.awake_s(at_s - delay_s - epoch_s, at_s - epoch_s)
+        stalls.awake_until_s(at_s, delay_s)
         for at_s, delay_s, patient in timed
         if patient.startswith("p") and patient < f"p{WARM}"
     ]

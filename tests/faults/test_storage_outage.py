@@ -38,9 +38,8 @@ def test_a_dead_database_delays_no_alert_and_loses_no_row(nats_server, own_quest
     timed = asyncio.run(alert_times(whole.settings))
     # From the kill to the end of the traffic. Before it all patients are new at once, which takes up to a second on a
     # busy machine; after it each signal's silence is an alert, which waits for a tick, and that comes each second.
-    epoch_s = time.time() - time.monotonic()
     during = [
-        stalls.awake_s(at_s - delay_s - epoch_s, at_s - epoch_s)
+        stalls.awake_until_s(at_s, delay_s)
         for at_s, delay_s, patient in timed
         if killed_s <= at_s < ended_s and patient < f"p{WARM}"
     ]

@@ -18,7 +18,6 @@ from connectors.local.recovery import RecoveryStore
 from connectors.local.supervisor import Supervisor
 from connectors.local.worker import REFUSED
 from connectors.questdb.drainer import DrainerThread
-from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from dataflows._native import Publisher
 from dataflows.contracts.tables import TABLES
@@ -43,7 +42,7 @@ class Whole:
         self.nats, self.questdb, self.folder = nats, questdb, folder
         self._runs = 0
         ensure_streams(self.settings)
-        ensure_schema(QuestDBHttp(questdb.settings, 60), questdb.settings)
+        ensure_schema(questdb.http, questdb.settings)
         self.drain()
 
     def drain(self) -> None:
@@ -97,7 +96,7 @@ class Whole:
 
         asyncio.run(purge())
         ensure_streams(self.settings)
-        http = QuestDBHttp(self.questdb.settings, 60)
+        http = self.questdb.http
         for table in TABLES:
             http.execute(f'TRUNCATE TABLE "{table}"')
         self.questdb.reader.wait_applied()

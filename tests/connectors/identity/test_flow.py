@@ -82,8 +82,6 @@ def test_what_mqtt_repeats_is_removed_by_the_frames_identity(locked, tmp_path):
     flow = flow_of(locked, tmp_path)
     flow.start()
     try:
-        found = []
-        until(lambda: flow.alive and (found.append(became(flow, "duplicate")) or found[-1] >= 12), 60.0)
-        assert found[-1] == 12
+        assert until(lambda: flow.alive and (n := became(flow, "duplicate")) >= 12 and n, 60.0) == 12
     finally:
         flow.stop()

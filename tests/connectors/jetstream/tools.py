@@ -2,13 +2,12 @@
 
 import asyncio
 import socket
-import threading
-import time
 
 import nats
 
 from connectors.jetstream import native_options
 from dataflows._native import Publisher, Puller
+from tests.waiting import until
 
 WAIT_S = 60.0
 BROKEN_HEADERS = [
@@ -26,13 +25,8 @@ BROKEN_HEADERS = [
 
 
 def wait_for(condition, timeout_s=WAIT_S, interval_s=0.01):
-    """Calls `condition` until it returns something true, which is returned."""
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        pause.wait(interval_s)
-    return result
+    """`until`, in the times of these tests."""
+    return until(condition, timeout_s, interval_s)
 
 
 def open_puller(settings, partition=0, **options):

@@ -8,7 +8,6 @@ import pytest
 from bench.traffic import Ward
 from connectors.cli import main
 from connectors.local.flow import settings_environment
-from connectors.questdb.http import QuestDBHttp
 from tests.connectors.jetstream.tools import BROKEN_HEADERS, publish_raw
 from tests.faults.whole import Whole
 from tests.waiting import until
@@ -85,7 +84,7 @@ def test_a_deleted_row_a_lost_frame_and_a_reject_are_named_and_driven_again(
     assert sum(part["received"] for part in found["partitions"]) == received
     assert balance(vitals, "--to", "2020-01-01")[1]["totals"]["received"] == 0
 
-    http = QuestDBHttp(whole.questdb.settings, 60)
+    http = whole.questdb.http
     http.execute("CREATE TABLE kept AS (SELECT * FROM waveforms WHERE patient = 'p00002' AND seq = 4) TIMESTAMP(ts)")
     taken = "SELECT * FROM waveforms WHERE NOT (patient = 'p00002' AND seq = 4)"
     http.execute(f"CREATE TABLE others AS ({taken}) TIMESTAMP(ts)")

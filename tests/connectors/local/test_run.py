@@ -141,9 +141,7 @@ def test_what_was_drained_is_not_done_again_after_a_rescale(nats_server, tmp_pat
                 for patient in range(4):
                     last = publish.publish_all(ward.messages(patient, second))[-1]
             until(lambda last=last, run=run: run.durable() >= last, 180, poll_s=0.1)
-            counts = []
-            until(lambda run=run, counts=counts: counts.append(run.counted()) or counts[-1] is not None)
-            done += counts[-1]
+            done += until(run.counted, 180)
     assert done == 4 * 30 * 2
 
 

@@ -200,6 +200,7 @@ def test_a_model_that_dies_is_one_alert_of_the_pipeline_however_many_patients_it
 
 @pytest.mark.services
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_a_hanging_or_dying_model_delays_no_alarm(nats_server, tmp_path):
     ground = Ground(nats_server, tmp_path, RULES)
@@ -213,10 +214,8 @@ def test_a_hanging_or_dying_model_delays_no_alarm(nats_server, tmp_path):
     for one in (hanging, dying):
         assert [line for line in one.said if "died" in line] == [], "the graph outlives its scorer"
         one.stop()
-    after = asyncio.run(_latencies(ground, publish, "after"))
     flow.stop()
     for device in ("model-hanging", "model-dying"):
         assert publish.scan("VITALS", 1, "", [f"vp.*.*.*.{device}.numeric"]) == []
     # Medians of one run on a machine that others use, too: a model in the flow would add its whole budget to each.
-    usual = max(statistics.median(before), statistics.median(after))
-    assert statistics.median(during) < 2 * usual + 0.25, (before, during, after)
+    assert statistics.median(during) < 2 * statistics.median(before) + 0.25, (before, during)

@@ -12,7 +12,6 @@ import pytest
 from connectors.jetstream.connection import connect
 from connectors.local.ports import free_ports
 from connectors.questdb.drainer import DrainerThread
-from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from connectors.questdb.sink import QuestDBSink
 from connectors.questdb.spill import spill_messages
@@ -204,7 +203,7 @@ def test_the_program_serves_its_metrics_and_goes_on_where_the_port_is_taken(ques
 
 def test_a_table_that_the_database_cannot_write_holds_up_no_other(own_questdb, broker):
     broker.make_streams()
-    ensure_schema(QuestDBHttp(own_questdb.settings, 60), own_questdb.settings)
+    ensure_schema(own_questdb.http, own_questdb.settings)
     own_questdb.reader.wait_applied()
     own_questdb.stop()
     (sequencer,) = own_questdb.directory.glob("db/beats~*/txn_seq")

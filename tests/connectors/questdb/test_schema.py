@@ -20,7 +20,7 @@ pytestmark = pytest.mark.services
 
 @pytest.fixture
 def http(own_questdb):
-    return QuestDBHttp(own_questdb.settings, 60)
+    return own_questdb.http
 
 
 def test_every_table_is_made_as_described_and_a_second_start_changes_nothing(own_questdb, http):

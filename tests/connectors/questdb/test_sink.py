@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from connectors.questdb.sink import QuestDBSink
 from connectors.questdb.spill import decode_message
@@ -30,7 +29,7 @@ def open_part(settings, recorder, **changes):
 
 def make_tables(questdb):
     """Makes them before a test that is about something else: a database that has just started needs its time."""
-    ensure_schema(QuestDBHttp(questdb.settings, 60), questdb.settings)
+    ensure_schema(questdb.http, questdb.settings)
 
 
 def store(part, rows):
@@ -261,7 +260,7 @@ def test_a_read_only_database_is_one_that_is_away(own_questdb, recorder):
 def test_a_table_that_vanishes_is_made_again_and_no_row_is_rejected(own_questdb, recorder):
     make_tables(own_questdb)
     part = open_part(own_questdb.settings, recorder)
-    QuestDBHttp(own_questdb.settings, 60).execute("DROP TABLE observations")
+    own_questdb.http.execute("DROP TABLE observations")
     store(part, [observation("vanished", 0)])
     assert recorder.subjects() == ["spill.v1.observations"]
     n = 0

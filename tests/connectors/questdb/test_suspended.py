@@ -3,7 +3,6 @@
 import pytest
 
 from connectors.cli.doctor import questdb_findings
-from connectors.questdb.http import QuestDBHttp
 from connectors.questdb.schema import ensure_schema
 from dataflows.settings import Settings
 from tests.servers import QuestDB
@@ -16,13 +15,13 @@ pytestmark = pytest.mark.services
 def suspendable(tmp_path):
     """A server that suspends what it is told to."""
     server = QuestDB(tmp_path / "questdb", {"dev.mode.enabled": "true"}).start()
-    ensure_schema(QuestDBHttp(server.settings, 60), server.settings)
+    ensure_schema(server.http, server.settings)
     yield server
     server.stop()
 
 
 def test_what_is_suspended_is_named_and_mended_by_what_is_said(suspendable):
-    http, settings = QuestDBHttp(suspendable.settings, 60), Settings(questdb=suspendable.settings)
+    http, settings = suspendable.http, Settings(questdb=suspendable.settings)
 
     def problems():
         return {found.what: found.text for found in questdb_findings(settings) if found.state == "problem"}
